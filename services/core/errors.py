@@ -1,0 +1,136 @@
+"""Every error that Tickwatch raises on purpose.
+
+Callers catch by what they can do about it: correct the input, wait and try again, or give up. Adapters turn the
+exceptions of their libraries into these, chaining the original, so that no HTTP, SQL or gRPC type leaves its module.
+Which status a caller sees is decided in `services.core.rpc.status` alone.
+
+    TickwatchError
+    ├── InvalidInputError          what was given is wrong; names the field
+    │   ├── InvalidSettingError    in a settings file, a TICKWATCH_* variable or a store URL
+    │   ├── InvalidPageTokenError
+    │   └── InvalidCursorError
+    ├── MetricNotFoundError
+    ├── CursorExpiredError         valid once, too old now
+    ├── NotReadyError              still loading, or draining; try again
+    ├── TooManyStreamsError        this server's limit of streams is reached; try again
+    ├── SlowSubscriberError        a stream was read too slowly; resume from its cursor
+    ├── StoreError
+    │   ├── StoreUnavailableError  out of reach within the deadline; try again
+    │   └── StoreRefusedError      reached, but it said no: credentials, a missing bucket, a newer schema
+    └── ExchangeError              in the exchange's own words
+        ├── ExchangeUnavailableError   no answer, or one that says "later"
+        ├── ExchangeRefusedError       the exchange said no to this request
+        └── ExchangeMalformedError     an answer that is not in the documented format
+"""
+
+from __future__ import annotations
+
+
+class TickwatchError(Exception):
+    """Base of all errors raised on purpose; its text is meant for people."""
+
+
+class InvalidInputError(TickwatchError):
+    """What was given is wrong: `field` names it, `problem` says why, `hint` says what would be right."""
+
+    def __init__(self, field: str, problem: str, hint: str = "") -> None:
+        super().__init__(f"{field}: {problem}" + (f" ({hint})" if hint else ""))
+        self.field = field
+        self.problem = problem
+        self.hint = hint
+
+
+class InvalidSettingError(InvalidInputError):
+    """A setting is wrong; `field` is its dotted name, prefixed by file and line where it has them."""
+
+
+class InvalidPageTokenError(InvalidInputError):
+    """A page token that this service did not issue for this request, or whose snapshot is gone."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("page_token", problem, "start again with an empty page_token")
+
+
+class InvalidCursorError(InvalidInputError):
+    """A cursor that no stream of this store has sent."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("cursor", problem, "open the stream without a cursor")
+
+
+class MetricNotFoundError(TickwatchError):
+    """No series of this metric is in the store; `similar` holds the nearest names that are."""
+
+    def __init__(self, metric: str, similar: tuple[str, ...] = ()) -> None:
+        hint = f"; did you mean {', '.join(similar)}?" if similar else ""
+        super().__init__(f"metric {metric!r} has no points in the store{hint}")
+        self.metric = metric
+        self.similar = similar
+
+
+class CursorExpiredError(TickwatchError):
+    """The cursor was valid, but the store has forgotten what came right after it."""
+
+
+class NotReadyError(TickwatchError):
+    """The service cannot answer yet or any more; try again, perhaps elsewhere."""
+
+
+class TooManyStreamsError(TickwatchError):
+    """This server already serves as many streams as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this server already serves {limit} streams, its limit")
+        self.limit = limit
+
+
+class SlowSubscriberError(TickwatchError):
+    """A stream was read more slowly than points came; `cursor` resumes it without loss."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__("the stream was read more slowly than points came; resume from the cursor")
+        self.cursor = cursor
+
+
+class StoreError(TickwatchError):
+    """The store failed; `store` is its URL without credentials."""
+
+    def __init__(self, store: str, problem: str) -> None:
+        super().__init__(f"{store}: {problem}")
+        self.store = store
+
+
+class StoreUnavailableError(StoreError):
+    """The store did not answer within its deadline; the same call may succeed later."""
+
+
+class StoreRefusedError(StoreError):
+    """The store answered and refused; the same call will fail until somebody changes something."""
+
+
+class ExchangeError(TickwatchError):
+    """An exchange failed; `words` are its own, `pair` is None where the failure is of the whole exchange."""
+
+    def __init__(self, exchange: str, words: str, pair: str | None = None) -> None:
+        super().__init__(f"{exchange}:{pair}: {words}" if pair else f"{exchange}: {words}")
+        self.exchange = exchange
+        self.words = words
+        self.pair = pair
+
+
+class ExchangeUnavailableError(ExchangeError):
+    """The exchange did not answer, or asked to be called later; `retry_after_seconds` where it said when."""
+
+    def __init__(
+        self, exchange: str, words: str, pair: str | None = None, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(exchange, words, pair)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ExchangeRefusedError(ExchangeError):
+    """The exchange said no to this request, as to an unknown pair; trying again changes nothing."""
+
+
+class ExchangeMalformedError(ExchangeError):
+    """The exchange's answer is not in its documented format; nothing of it is used."""
