@@ -1,0 +1,112 @@
+"""YAML files as people write them: every problem is reported, with its line and what would be right.
+
+Settings, catalogs and rules are read through here. It knows YAML and nothing of what the keys mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import yaml
+
+from services.core.errors import InvalidSettingError
+
+_Scalar = str | int | float | bool | None
+
+
+class Node:
+    """A value of a document and where it stands: `where` reads FILE:LINE, lines count from 1."""
+
+    def __init__(self, node: yaml.Node, path: Path) -> None:
+        self._node = node
+        self._path = path
+        self.where = f"{path}:{node.start_mark.line + 1}"
+
+    def scalar(self) -> _Scalar:
+        """Return the plain value; raise InvalidSettingError for a mapping or a list."""
+        if not isinstance(self._node, yaml.ScalarNode):
+            raise InvalidSettingError(self.where, f"a plain value was expected, not {self.kind}")
+        value = yaml.SafeLoader("").construct_object(self._node)
+        return value if isinstance(value, str | int | float | bool) or value is None else self._node.value
+
+    @property
+    def kind(self) -> str:
+        """What the value is, in words."""
+        if isinstance(self._node, yaml.MappingNode):
+            return "a mapping"
+        return "a list" if isinstance(self._node, yaml.SequenceNode) else "a plain value"
+
+    def items(self) -> Iterator[Node]:
+        """Walk a list; raise InvalidSettingError for anything else."""
+        if not isinstance(self._node, yaml.SequenceNode):
+            raise InvalidSettingError(self.where, f"a list was expected, not {self.kind}")
+        return (Node(child, self._path) for child in self._node.value)
+
+    def mapping(self, known: Iterable[str] | None = None) -> dict[str, Node]:
+        """Return a mapping by key.
+
+        Raises InvalidSettingError for anything else, for a key given twice, and for a key that is not `known` (None:
+        any key will do), naming the nearest known one.
+        """
+        if not isinstance(self._node, yaml.MappingNode):
+            raise InvalidSettingError(self.where, f"a mapping was expected, not {self.kind}")
+        allowed = None if known is None else sorted(known)
+        result: dict[str, Node] = {}
+        for key_node, value_node in self._node.value:
+            key, line = str(key_node.value), f"{self._path}:{key_node.start_mark.line + 1}"
+            if key in result:
+                raise InvalidSettingError(line, f"the key {key!r} is given twice", f"first at {result[key].where}")
+            if allowed is not None and key not in allowed:
+                raise InvalidSettingError(line, f"unknown key {key!r}", nearest(key, allowed))
+            result[key] = Node(value_node, self._path)
+        return result
+
+    def plain(self) -> object:
+        """Return the whole value as dicts, lists and plain values, refusing duplicate keys on every level."""
+        if isinstance(self._node, yaml.MappingNode):
+            return {key: child.plain() for key, child in self.mapping().items()}
+        if isinstance(self._node, yaml.SequenceNode):
+            return [child.plain() for child in self.items()]
+        return self.scalar()
+
+    def at(self, path: Iterable[str | int]) -> Node:
+        """Return the node at a path of keys and positions, or the nearest one above it that exists."""
+        here = self
+        for step in path:
+            children: dict[str | int, Node] = {}
+            if here.kind == "a mapping":
+                children = {**here.mapping()}
+            elif here.kind == "a list":
+                children = dict(enumerate(here.items()))
+            if step not in children:
+                break
+            here = children[step]
+        return here
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Suggest the known name that this one was probably meant to be, else list them all."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+
+
+def load_document(path: Path) -> Node | None:
+    """Parse one YAML file; None where it is empty.
+
+    Raises InvalidSettingError when the file cannot be read or is not YAML, with the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise InvalidSettingError(str(path), f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidSettingError(str(path), "is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise InvalidSettingError(where, f"is not YAML: {getattr(error, 'problem', None) or error}") from error
+    return None if node is None else Node(node, path)

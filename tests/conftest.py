@@ -1,0 +1,46 @@
+"""Rules that hold for every test."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def no_task_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """Fail a test that ends while a task it started is still pending."""
+    if not asyncio.iscoroutinefunction(getattr(request.node, "obj", None)):
+        yield
+        return
+    before = asyncio.all_tasks()
+    yield
+    left = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()}
+    if left:
+        # A task that was cancelled a moment ago may need one more turn of the loop.
+        _, left = await asyncio.wait(left, timeout=0.2)
+    if left:
+        pytest.fail(f"tasks left pending: {[task.get_coro() for task in left]}")
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left_behind() -> Iterator[None]:
+    """Fail a test that leaves a thread of ours running; ours are named tickwatch-*."""
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("tickwatch-")]
+    for thread in left:
+        thread.join(timeout=5)
+    left = [thread for thread in left if thread.is_alive()]
+    if left:
+        pytest.fail(f"threads left running: {[thread.name for thread in left]}")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collect_garbage() -> Iterator[None]:
+    """Make unclosed files and sockets show as ResourceWarning in the module that left them."""
+    yield
+    gc.collect()
