@@ -77,7 +77,7 @@ class Node:
         for step in path:
             children: dict[str | int, Node] = {}
             if here.kind == "a mapping":
-                children = {**here.mapping()}
+                children.update(here.mapping())
             elif here.kind == "a list":
                 children = dict(enumerate(here.items()))
             if step not in children:
