@@ -1,0 +1,90 @@
+"""What people type on the command line, as values; what they mistype, as an error that says what would be right."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from services.core.documents import nearest
+from services.core.model import SLOT_SECONDS, Measure, Slot
+
+_UNITS = {"m": 1, "h": 60, "d": 1440}
+
+
+class DurationType(click.ParamType):
+    """A whole number of minutes, hours or days: 90m, 24h, 2d."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:  # noqa: ANN401  # click's signature
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"(\d{1,6})([mhd])", str(value))
+        if not found or not int(found[1]):
+            self.fail(
+                f"{value!r} is not a duration; give whole minutes, hours or days, as in 90m, 24h or 2d", param, ctx
+            )
+        return timedelta(minutes=int(found[1]) * _UNITS[found[2]])
+
+
+class TimeType(click.ParamType):
+    """A moment of UTC on a whole minute, ISO 8601: 2026-11-24T12:00Z."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401  # click's signature
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time; give ISO 8601, as in 2026-11-24T12:00Z", param, ctx)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if moment.second or moment.microsecond:
+            self.fail(f"{value!r} is not on a whole minute; seconds must be zero", param, ctx)
+        return moment
+
+
+class MeasureType(click.ParamType):
+    """One of the measures."""
+
+    name = "measure"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "MEASURE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Measure:  # noqa: ANN401  # click's signature
+        try:
+            return Measure(str(value).lower())
+        except ValueError:
+            self.fail(
+                f"{value!r} is not a measure; {nearest(str(value).lower(), [m.value for m in Measure])}", param, ctx
+            )
+
+
+class ShardType(click.ParamType):
+    """I/N: the part I, from 0, of N."""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: ANN401  # click's signature
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", str(value))
+        if not found or not int(found[1]) < int(found[2]):
+            self.fail(f"{value!r} is not a shard; give I/N with I from 0 to N-1, as in 0/4", param, ctx)
+        return int(found[1]), int(found[2])
+
+
+DURATION = DurationType()
+TIME = TimeType()
+MEASURE = MeasureType()
+SHARD = ShardType()
+
+
+def to_slot(moment: datetime) -> Slot:
+    """Return the slot that starts at this moment."""
+    return Slot(int(moment.timestamp()) // SLOT_SECONDS)
