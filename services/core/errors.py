@@ -11,6 +11,7 @@ Which status a caller sees is decided in `services.core.rpc.status` alone.
     │   └── InvalidCursorError
     ├── MetricNotFoundError
     ├── CursorExpiredError         valid once, too old now
+    ├── DeadlineTooShortError      the caller leaves no time for the work
     ├── NotReadyError              still loading, or draining; try again
     ├── TooManyStreamsError        this server's limit of streams is reached; try again
     ├── SlowSubscriberError        a stream was read too slowly; resume from its cursor
@@ -70,6 +71,10 @@ class MetricNotFoundError(TickwatchError):
 
 class CursorExpiredError(TickwatchError):
     """The cursor was valid, but the store has forgotten what came right after it."""
+
+
+class DeadlineTooShortError(TickwatchError):
+    """The caller's deadline leaves no time for the work; nothing was begun."""
 
 
 class NotReadyError(TickwatchError):
