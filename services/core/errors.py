@@ -10,6 +10,7 @@ Which status a caller sees is decided in `services.core.rpc.status` alone.
     │   ├── InvalidPageTokenError
     │   └── InvalidCursorError
     ├── MetricNotFoundError
+    ├── ServiceUnknownError        asked for the health of a service that is not here
     ├── CursorExpiredError         valid once, too old now
     ├── DeadlineTooShortError      the caller leaves no time for the work
     ├── NotReadyError              still loading, or draining; try again
@@ -67,6 +68,14 @@ class MetricNotFoundError(TickwatchError):
         super().__init__(f"metric {metric!r} has no points in the store{hint}")
         self.metric = metric
         self.similar = similar
+
+
+class ServiceUnknownError(TickwatchError):
+    """No service of this name is served here; asked of the health service."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"no service {service!r} is served here")
+        self.service = service
 
 
 class CursorExpiredError(TickwatchError):
