@@ -14,7 +14,7 @@ from services.core.model import SLOT_SECONDS, Measure, Slot
 _UNITS = {"m": 1, "h": 60, "d": 1440}
 
 
-class DurationType(click.ParamType):
+class DurationType(click.ParamType[timedelta]):
     """A whole number of minutes, hours or days: 90m, 24h, 2d."""
 
     name = "duration"
@@ -30,7 +30,7 @@ class DurationType(click.ParamType):
         return timedelta(minutes=int(found[1]) * _UNITS[found[2]])
 
 
-class TimeType(click.ParamType):
+class TimeType(click.ParamType[datetime]):
     """A moment of UTC on a whole minute, ISO 8601: 2026-11-24T12:00Z."""
 
     name = "time"
@@ -48,13 +48,10 @@ class TimeType(click.ParamType):
         return moment
 
 
-class MeasureType(click.ParamType):
+class MeasureType(click.ParamType[Measure]):
     """One of the measures."""
 
     name = "measure"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "MEASURE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Measure:  # noqa: ANN401  # click's signature
         try:
@@ -65,7 +62,7 @@ class MeasureType(click.ParamType):
             )
 
 
-class ShardType(click.ParamType):
+class ShardType(click.ParamType[tuple[int, int]]):
     """I/N: the part I, from 0, of N."""
 
     name = "shard"

@@ -116,7 +116,7 @@ class Window:
     def __post_init__(self) -> None:
         if self.end < self.start:
             raise InvalidInputError(
-                "window", f"ends ({slot_time(self.end)}) before it starts ({slot_time(self.start)})"
+                "window", f"it ends at {slot_time(self.end)}, before its start {slot_time(self.start)}"
             )
 
     def __len__(self) -> int:
