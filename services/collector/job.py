@@ -1,0 +1,267 @@
+"""The collector's composition root: from arguments to a run, or to a loop of runs, and to an exit code.
+
+It reads no environment: whoever calls it passes the settings in. What a run prints on standard output is one JSON line;
+everything else goes to the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any
+
+from services.collector.collecting import DEADLINE_SECONDS, Collector
+from services.collector.exchanges.base import ExchangeOptions
+from services.collector.reporting import RunReport
+from services.collector.threads import in_thread
+from services.core.catalog.base import Catalog
+from services.core.clock import Clock, SystemClock
+from services.core.errors import InvalidInputError, StoreRefusedError, StoreUnavailableError, TickwatchError
+from services.core.model import SLOT_SECONDS, Slot, last_complete_slot
+from services.core.store.base import MetricStore
+from services.core.store.opening import open_store
+
+EXIT_OK, EXIT_PARTIAL, EXIT_CONFIGURATION, EXIT_STORE = 0, 1, 2, 3
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+_EARLY_SECONDS = 5.0
+_logger = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def open_collector(
+    store: MetricStore,
+    *,
+    catalog: Catalog,
+    exchange_options: Mapping[str, ExchangeOptions] | None = None,
+    shard: tuple[int, int] = (0, 1),
+    clock: Clock | None = None,
+    deadline_seconds: float = DEADLINE_SECONDS,
+) -> AsyncIterator[Collector]:
+    """Open a collector on a store, which stays open afterwards; closes the exchanges at the end.
+
+    `exchange_options` are by exchange in any case (`kraken`, `SIM`, `simulated`). Raises InvalidSettingError for an
+    exchange that there is not, InvalidInputError for an impossible shard.
+    """
+    collector = Collector(
+        reader=store,
+        writer=store,
+        catalog=catalog,
+        exchange_options=exchange_options or {},
+        clock=clock or SystemClock(),
+        shard=shard,
+        deadline_seconds=deadline_seconds,
+    )
+    try:
+        yield collector
+    finally:
+        await collector.close()
+
+
+async def run_once(
+    *,
+    store_url: str,
+    store_token: str | None = None,
+    store_timeout_seconds: float = 10.0,
+    catalog: Catalog,
+    exchange_options: Mapping[str, ExchangeOptions] | None = None,
+    slot: Slot | None = None,
+    job_name: str | None = None,
+    shard: tuple[int, int] = (0, 1),
+    clock: Clock | None = None,
+) -> int:
+    """Make one run, print its JSON line, return the exit code.
+
+    0: all written. 1: some exchange or pair failed. 2: wrong configuration, a store that refuses included. 3: the
+    store is out of reach. 143: SIGTERM came first; then nothing is printed, and the next run completes this one.
+    The slot is `slot`, else the one that the job's name tells, else the one that has just ended.
+    """
+    clock = clock or SystemClock()
+
+    async def run() -> int:
+        chosen = slot_of_run(slot, job_name, clock.now())
+        await _wait_until_ended(chosen, clock)
+        store = await in_thread(
+            open_store, store_url, token=store_token, timeout_seconds=store_timeout_seconds, clock=clock
+        )
+        try:
+            opened = open_collector(store, catalog=catalog, exchange_options=exchange_options, shard=shard, clock=clock)
+            async with opened as collector:
+                report = await collector.collect(chosen)
+            await in_thread(store.expire)
+        finally:
+            await in_thread(store.close)
+        _print(report.to_json())
+        return report.exit_code
+
+    return await _until_terminated(run())
+
+
+async def run_forever(
+    *,
+    store_url: str,
+    store_token: str | None = None,
+    store_timeout_seconds: float = 10.0,
+    catalog: Catalog,
+    exchange_options: Mapping[str, ExchangeOptions] | None = None,
+    shard: tuple[int, int] = (0, 1),
+    settle_seconds: float = 2.0,
+    clock: Clock | None = None,
+) -> int:
+    """Make a run after every minute, each with its JSON line, until SIGTERM or SIGINT; then return 0.
+
+    Exits with 2 for a wrong configuration, as `run_once` does; a store out of reach is logged and waited for.
+    """
+    clock = clock or SystemClock()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    async def run() -> int:
+        store = await in_thread(
+            open_store, store_url, token=store_token, timeout_seconds=store_timeout_seconds, clock=clock
+        )
+        try:
+            opened = open_collector(store, catalog=catalog, exchange_options=exchange_options, shard=shard, clock=clock)
+            async with opened as collector:
+                await run_loop(
+                    collector,
+                    clock=clock,
+                    stop=stop,
+                    settle_seconds=settle_seconds,
+                    on_report=lambda report: _print(report.to_json()),
+                )
+        finally:
+            await in_thread(store.close)
+        return EXIT_OK
+
+    try:
+        return await _reported(run())
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def run_loop(
+    collector: Collector,
+    *,
+    clock: Clock,
+    stop: asyncio.Event,
+    settle_seconds: float = 2.0,
+    on_report: Callable[[RunReport], None] | None = None,
+) -> None:
+    """Make a run `settle_seconds` after each minute's end, one after the other, until `stop` is set.
+
+    The first run is made at once. A minute that was missed, because a run took long or the machine slept, is not run
+    again: the next run repairs it. A run that fails is logged; InvalidInputError, which waiting does not cure, is
+    raised. When `stop` is set a run in progress is cancelled at its next wait.
+    """
+    stopping = asyncio.create_task(stop.wait(), name="collector-stop")
+    try:
+        done: Slot | None = None
+        while not stop.is_set():
+            slot = last_complete_slot(clock.now() - settle_seconds)
+            if slot != done:
+                running = asyncio.create_task(_one_of_loop(collector, slot, on_report), name="collector-run")
+                await _first_of(running, stopping)
+                done = slot
+            due = (slot + 2) * SLOT_SECONDS + settle_seconds
+            if clock.now() < due and not stop.is_set():
+                await _first_of(asyncio.create_task(clock.sleep(due - clock.now()), name="collector-sleep"), stopping)
+    finally:
+        stopping.cancel()
+        await asyncio.wait([stopping])
+
+
+def slot_of_run(slot: Slot | None, job_name: str | None, now: float) -> Slot:
+    """Return the slot that a run is for.
+
+    `slot` where it is given; else the slot before the minute that the job's name ends in; else the slot that has just
+    ended. Kubernetes names a CronJob's Jobs by their scheduled minute since the epoch
+    (https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/); a name without such an end, as of a Job
+    made by hand, says nothing.
+    """
+    if slot is not None:
+        return slot
+    found = re.search(r"-(\d{8,9})$", job_name or "")
+    return Slot(int(found[1]) - 1) if found else last_complete_slot(now)
+
+
+async def _wait_until_ended(slot: Slot, clock: Clock) -> None:
+    """A pod's clock may be a moment behind its scheduler's; what is farther off is refused by the run."""
+    early = (slot + 1) * SLOT_SECONDS - clock.now()
+    if 0 < early <= _EARLY_SECONDS:
+        await clock.sleep(early)
+
+
+async def _one_of_loop(collector: Collector, slot: Slot, on_report: Callable[[RunReport], None] | None) -> None:
+    try:
+        report = await collector.collect(slot)
+        await in_thread(collector.writer.expire)
+    except InvalidInputError:
+        raise
+    except TickwatchError as error:
+        _logger.error("the run failed; the next one repairs it: %s", error)  # noqa: TRY400  the words say it all
+        return
+    if on_report:
+        on_report(report)
+
+
+async def _first_of(task: asyncio.Task[None], stopping: asyncio.Task[bool]) -> None:
+    """Wait for the task; where the stop comes first, cancel it and wait for its end. Raises what the task raised."""
+    try:
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+async def _until_terminated(run: Coroutine[Any, Any, int]) -> int:
+    """Run until SIGTERM, which cancels at the next wait; a second one changes nothing, for the end is under way."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(_reported(run), name="collector-run")
+    terminated = asyncio.Event()
+
+    def terminate() -> None:
+        if not terminated.is_set():
+            terminated.set()
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if terminated.is_set():
+            return EXIT_TERMINATED
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def _reported(run: Coroutine[Any, Any, int]) -> int:
+    """Turn what ends a run into its exit code and the JSON line that says why."""
+    try:
+        return await run
+    except (InvalidInputError, StoreRefusedError) as error:
+        return _failed(error, EXIT_CONFIGURATION)
+    except StoreUnavailableError as error:
+        return _failed(error, EXIT_STORE)
+
+
+def _failed(error: TickwatchError, code: int) -> int:
+    _print(json.dumps({"error": str(error), "exit_code": code}, ensure_ascii=False))
+    return code
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
