@@ -1,0 +1,203 @@
+"""What happens around every call: errors become statuses, calls are counted and timed, streams are limited.
+
+These wrap a method's handler once, when it is registered; grpc's own interceptors would build a wrapper for every call,
+and an answer from memory costs less than that. A handler takes the request's bytes and returns the response's: whether
+they are parsed is its own business.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+import grpc
+
+from services.core.errors import DeadlineTooShortError, TooManyStreamsError
+from services.core.rpc.status import to_grpc_status
+from services.core.telemetry import RpcMetrics
+
+_log = logging.getLogger("tickwatch.rpc")
+
+UNARY = "unary"
+SERVER_STREAM = "server_stream"
+BIDI_STREAM = "bidi_stream"
+
+Context = grpc.ServicerContext
+UnaryBehavior = Callable[[bytes, Context], bytes]
+StreamBehavior = Callable[[bytes, Context], Iterator[bytes]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+class StreamThreads(ThreadPoolExecutor):
+    """Runs each task in a thread of its own, which ends with it.
+
+    A stream occupies a thread for as long as it is open. In the pool of the unary calls a few streams would starve
+    them; in a pool of its own a thread would stay for every stream there has ever been at once. grpc takes only a
+    ThreadPoolExecutor here, hence the base class; nothing of it but its interface is used.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(max_workers=1)
+        self._name = name
+        self._guard = threading.Lock()
+        self._running: set[threading.Thread] = set()
+        self._number = 0
+
+    def submit(
+        self, fn: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> Future[_Result]:
+        future: Future[_Result] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the future gets it
+                future.set_exception(error)
+            finally:
+                with self._guard:
+                    self._running.discard(threading.current_thread())
+
+        with self._guard:
+            self._number += 1
+            thread = threading.Thread(target=run, name=f"{self._name}-{self._number}", daemon=True)
+            self._running.add(thread)
+        thread.start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the base's
+        with self._guard:
+            running = list(self._running)
+        for thread in running if wait else ():
+            thread.join()
+        super().shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+class StreamLimit:
+    """How many streams of one kind there may be at once."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._guard = threading.Lock()
+        self._open = 0
+
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return self._open
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if self._open >= self.limit:
+                raise TooManyStreamsError(self.limit)
+            self._open += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._guard:
+            self._open -= 1
+
+
+class Meter:
+    """Counts, times and logs the calls of one method; `kind` is grpc_type's value."""
+
+    def __init__(self, metrics: RpcMetrics, service: str, method: str, kind: str = UNARY) -> None:
+        self.path = f"/{service}/{method}"
+        labels = (kind, service, method)
+        self.started = metrics.started.labels(*labels)
+        self.seconds = metrics.seconds.labels(*labels)
+        self.open_streams = metrics.open_streams.labels(*labels) if kind != UNARY else None
+        self._codes = {code: metrics.handled.labels(*labels, code.name) for code in grpc.StatusCode}
+
+    def ended(self, code: grpc.StatusCode, began: float, context: Context) -> None:
+        """Note the end of a call that began at this reading of `time.perf_counter`."""
+        seconds = time.perf_counter() - began
+        self._codes[code].inc()
+        self.seconds.observe(seconds)
+        if _log.isEnabledFor(logging.DEBUG):
+            facts = {"path": self.path, "code": code.name, "seconds": round(seconds, 6), "peer": context.peer()}
+            _log.debug("%s %s %.1f ms", self.path, code.name, seconds * 1000, extra=facts)
+
+
+def unary(behavior: UnaryBehavior, meter: Meter, pool: ThreadPoolExecutor | None = None) -> Handler:
+    """Return a unary method's handler; `pool` runs it in place of the server's own."""
+    return grpc.unary_unary_rpc_method_handler(_Unary(behavior, meter, pool))
+
+
+def stream(behavior: StreamBehavior, meter: Meter, limit: StreamLimit, threads: StreamThreads) -> Handler:
+    """Return a server-streaming method's handler, run in `threads` as long as `limit` allows."""
+    return grpc.unary_stream_rpc_method_handler(_Stream(behavior, meter, limit, threads))
+
+
+def bidirectional(
+    behavior: Callable[[Iterator[bytes], Context], Iterator[bytes]],
+    meter: Meter,
+    limit: StreamLimit,
+    threads: StreamThreads,
+) -> Handler:
+    """Return the handler of a method that streams both ways."""
+    return grpc.stream_stream_rpc_method_handler(_Stream(behavior, meter, limit, threads))
+
+
+class _Unary:
+    def __init__(self, behavior: UnaryBehavior, meter: Meter, pool: ThreadPoolExecutor | None) -> None:
+        self._behavior = behavior
+        self._meter = meter
+        self.experimental_thread_pool = pool
+
+    def __call__(self, request: bytes, context: Context) -> bytes:
+        began = time.perf_counter()
+        self._meter.started.inc()
+        try:
+            if context.time_remaining() == 0:
+                raise DeadlineTooShortError("the deadline passed while the call waited for its turn")  # noqa: TRY301
+            answer = self._behavior(request, context)
+        except Exception as error:
+            status = to_grpc_status(error)
+            self._meter.ended(status.code, began, context)
+            context.abort_with_status(status)
+            raise
+        self._meter.ended(grpc.StatusCode.OK, began, context)
+        return answer
+
+
+class _Stream:
+    def __init__(
+        self,
+        behavior: Callable[[Any, Context], Iterator[bytes]],
+        meter: Meter,
+        limit: StreamLimit,
+        threads: StreamThreads,
+    ) -> None:
+        self._behavior = behavior
+        self._meter = meter
+        self._limit = limit
+        self.experimental_thread_pool = threads
+
+    def __call__(self, request: Any, context: Context) -> Iterator[bytes]:  # noqa: ANN401 - bytes, or an iterator of them
+        began = time.perf_counter()
+        code = grpc.StatusCode.CANCELLED  # what it stays when the caller leaves and the generator is closed
+        self._meter.started.inc()
+        gauge = self._meter.open_streams
+        try:
+            with self._limit:
+                if gauge is not None:
+                    gauge.inc()
+                try:
+                    yield from self._behavior(request, context)
+                finally:
+                    if gauge is not None:
+                        gauge.dec()
+            code = grpc.StatusCode.OK
+        except Exception as error:
+            status = to_grpc_status(error)
+            code = status.code
+            context.abort_with_status(status)
+            raise
+        finally:
+            self._meter.ended(code, began, context)

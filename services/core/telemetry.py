@@ -1,0 +1,177 @@
+"""What a running Tickwatch tells its operators: logs, and the catalogue of its Prometheus metrics.
+
+Every metric's name and meaning stands here, so that a dashboard can be written from one file. It knows no role: roles
+hand it numbers, or functions that return them at the moment of a scrape.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from pythonjsonlogger.json import JsonFormatter
+
+from services.core.errors import InvalidSettingError
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("console", "json")
+
+_CONSOLE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_LATENCY_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+def configure_logging(level: str = "info", format: str = "console") -> None:  # noqa: A002 - the setting's own name
+    """Send the logs of the process to stderr, in place of any earlier configuration.
+
+    `format` is `console` for people or `json` for machines: one object a line with `timestamp` (RFC 3339, UTC),
+    `level`, `logger`, `message`, an exception as `exc_info`, and what the caller put in `extra`. Raises
+    InvalidSettingError for another level or format.
+    """
+    if level not in LEVELS:
+        raise InvalidSettingError("log.level", f"{level!r} is not a level", f"one of {', '.join(LEVELS)}")
+    if format not in FORMATS:
+        raise InvalidSettingError("log.format", f"{format!r} is not a format", f"one of {', '.join(FORMATS)}")
+    handler = logging.StreamHandler(sys.stderr)
+    if format == "json":
+        fields = {"levelname": "level", "name": "logger"}
+        handler.setFormatter(JsonFormatter("%(levelname)s %(name)s %(message)s", rename_fields=fields, timestamp=True))
+    else:
+        handler.setFormatter(logging.Formatter(_CONSOLE))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+
+
+class RpcMetrics:
+    """Calls to a server, under the names that dashboards for gRPC servers know.
+
+    `grpc_type` is `unary` or `server_stream`; only methods that the server has are labelled.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("grpc_type", "grpc_service", "grpc_method")
+        self.started = Counter("grpc_server_started_total", "Calls begun: the load.", labels, registry=registry)
+        self.handled = Counter(
+            "grpc_server_handled_total",
+            "Calls ended, by status code: the errors.",
+            (*labels, "grpc_code"),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "grpc_server_handling_seconds",
+            "Time from a call's begin to its end in the handler, of streams too: the latency.",
+            labels,
+            registry=registry,
+            buckets=_LATENCY_BUCKETS,
+        )
+        self.open_streams = Gauge(
+            "tickwatch_rpc_open_streams", "Streams being served now; compare with the limit.", labels, registry=registry
+        )
+
+
+_rpc_metrics: weakref.WeakKeyDictionary[CollectorRegistry, RpcMetrics] = weakref.WeakKeyDictionary()
+
+
+def rpc_metrics(registry: CollectorRegistry) -> RpcMetrics:
+    """Return the registry's RPC metrics; the servers of one process share them."""
+    if registry not in _rpc_metrics:
+        _rpc_metrics[registry] = RpcMetrics(registry)
+    return _rpc_metrics[registry]
+
+
+class QueryMetrics:
+    """How the query service keeps up with its store."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.window_series = Gauge("tickwatch_window_series", "Series in the hot window.", registry=registry)
+        self.window_bytes = Gauge("tickwatch_window_bytes", "Memory of the hot window's rings.", registry=registry)
+        self.follower_lag_seconds = Gauge(
+            "tickwatch_follower_lag_seconds",
+            "Time since the store was last read to its end. Growing: the store is out of reach or too slow.",
+            registry=registry,
+        )
+        self.follower_errors = Counter(
+            "tickwatch_follower_errors_total",
+            "Polls of the store that failed, by what failed; CursorExpiredError means the window was read anew.",
+            ("error",),
+            registry=registry,
+        )
+        self.followed_points = Counter(
+            "tickwatch_follower_points_total", "Points taken over from the store after the start.", registry=registry
+        )
+        self.dropped_subscribers = Counter(
+            "tickwatch_watch_dropped_subscribers_total",
+            "Watch streams ended because their reader was too slow.",
+            registry=registry,
+        )
+        self.cached_answers = Counter(
+            "tickwatch_answers_total",
+            "Unary answers, by whether their bytes were at hand.",
+            ("cached",),
+            registry=registry,
+        )
+
+
+Ages = Callable[[], Iterable[tuple[str, float]]]
+"""Returns the age in seconds of something for every exchange."""
+
+
+class FreshnessCollector(Collector):
+    """How old every exchange's data are, computed when scraped."""
+
+    def __init__(self, newest_point: Ages, last_run: Ages) -> None:
+        self._families = (
+            (
+                "tickwatch_exchange_newest_point_age_seconds",
+                "Time since the end of its newest point's slot.",
+                newest_point,
+            ),
+            ("tickwatch_exchange_last_run_age_seconds", "Time since a run for it last finished.", last_run),
+        )
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield both families."""
+        for name, meaning, ages in self._families:
+            family = GaugeMetricFamily(name, meaning, labels=("exchange",))
+            for exchange, seconds in ages():
+                family.add_metric((exchange,), seconds)
+            yield family
+
+
+def parse_listen(listen: str, field: str) -> tuple[str, int]:
+    """Split HOST:PORT, raising InvalidSettingError naming `field`; an IPv6 host stands in brackets."""
+    host, separator, port = listen.rpartition(":")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - ports
+        raise InvalidSettingError(
+            field, f"{listen!r} is not an address to listen on", "HOST:PORT, as in 127.0.0.1:50051"
+        )
+    return host.strip("[]"), int(port)
+
+
+@contextlib.contextmanager
+def serve_metrics(listen: str, registry: CollectorRegistry) -> Iterator[int]:
+    """Answer scrapes over HTTP at HOST:PORT while the context lasts; yields the port, which 0 leaves to the machine.
+
+    Raises InvalidSettingError where that address cannot be listened on.
+    """
+    host, port = parse_listen(listen, "metrics.listen")
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise InvalidSettingError(
+            "metrics.listen", f"cannot listen on {listen}: {error.strerror}", "a free port"
+        ) from error
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,176 @@
+"""Hands what the follower reads to every open stream, without ever waiting for one of them.
+
+A subscriber has a bounded queue of batches. Batches are shared and immutable: filtering and encoding is done by the
+stream's own thread, so the follower's work is one append a stream. A subscriber whose queue is full is dropped: what it
+has is discarded, and its stream ends with the last cursor it has sent. It knows points and marks, but no wire format.
+
+Threads. One lock of the broadcast guards marks and the set of subscribers; each subscriber has a condition of its own.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.core.errors import NotReadyError, TickwatchError
+from services.core.model import Points
+from services.core.store.base import Mark
+
+QUEUE_BATCHES = 64
+"""A batch a poll: about a minute's worth when something is written every second, an hour's in ordinary times."""
+
+SLOW_GRACE_SECONDS = 15.0
+"""How long the stream of a dropped subscriber may still be stuck in a send before its call is cancelled."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What one poll brought."""
+
+    points: Points
+    before: Mark
+    """Resuming from here brings the whole batch again."""
+    after: Mark
+    encoded: tuple[bytes, ...] | None = None
+    """What streams without a filter share; kept here so that it is made once and goes with the batch."""
+
+
+class Subscriber:
+    """One stream's end of the broadcast."""
+
+    def __init__(self, mark: Mark, capacity: int) -> None:
+        self.start = mark
+        """Everything after this mark is delivered."""
+        self._mark = mark
+        self._capacity = capacity
+        self._condition = threading.Condition()
+        self._batches: collections.deque[Batch] = collections.deque()
+        self._ended = False
+        self._error: TickwatchError | None = None
+        self.overflowed_at: float | None = None
+
+    def take(self, timeout_seconds: float) -> Batch | Mark | None:
+        """Wait for the next batch; after the timeout return the mark reached, or None when the stream is to end.
+
+        Raises the error that the broadcast ended with, if it was one.
+        """
+        with self._condition:
+            self._condition.wait_for(lambda: self._batches or self._ended, max(0.0, timeout_seconds))
+            if self._error is not None:
+                raise self._error
+            if self._batches:
+                return self._batches.popleft()
+            return None if self._ended else self._mark
+
+    @property
+    def mark(self) -> Mark:
+        """Where a reader of everything taken so far stands, if nothing is queued."""
+        with self._condition:
+            return self._batches[0].before if self._batches else self._mark
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether it was too slow."""
+        return self.overflowed_at is not None
+
+    def offer(self, batch: Batch, now: float) -> bool:
+        """Queue a batch; False when that made it overflow."""
+        with self._condition:
+            if self._ended:
+                return True
+            if len(self._batches) >= self._capacity:
+                self._batches.clear()
+                self._ended, self.overflowed_at = True, now
+                self._condition.notify_all()
+                return False
+            self._batches.append(batch)
+            self._mark = batch.after
+            self._condition.notify_all()
+            return True
+
+    def pass_by(self, mark: Mark) -> None:
+        """Move on over something that had no points."""
+        with self._condition:
+            self._mark = mark
+
+    def end(self, error: TickwatchError | None = None) -> None:
+        """Let the stream deliver what is queued and end; with an error, end at once."""
+        with self._condition:
+            self._ended = True
+            self._error = error
+            self._condition.notify_all()
+
+
+class Broadcast:
+    """All subscribers, and the mark up to which everything has been handed to them."""
+
+    def __init__(self, on_drop: Callable[[], None] = lambda: None, capacity: int = QUEUE_BATCHES) -> None:
+        self._lock = threading.Lock()
+        self._subscribers: dict[Subscriber, Callable[[], object]] = {}
+        self._mark: Mark | None = None
+        self._closed = False
+        self._on_drop = on_drop
+        self._capacity = capacity
+
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
+    def subscribe(self, cancel: Callable[[], object]) -> Subscriber:
+        """Add a subscriber from the present mark on; `cancel` breaks its call off.
+
+        Raises NotReadyError before the first mark and after `close`.
+        """
+        with self._lock:
+            if self._closed or self._mark is None:
+                raise NotReadyError("the server is stopping" if self._closed else "the server is still loading")
+            subscriber = Subscriber(self._mark, self._capacity)
+            self._subscribers[subscriber] = cancel
+            return subscriber
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber; doing it twice is fine."""
+        with self._lock:
+            self._subscribers.pop(subscriber, None)
+
+    def restart(self, mark: Mark, error: TickwatchError | None = None) -> None:
+        """Go on from a new mark; streams that cannot know what lies between end with the error."""
+        with self._lock:
+            subscribers, self._mark = list(self._subscribers), mark
+        for subscriber in subscribers:
+            subscriber.end(error)
+
+    def publish(self, points: Points, mark: Mark) -> None:
+        """Hand on what was written up to `mark`."""
+        now = time.monotonic()
+        with self._lock:
+            assert self._mark is not None, "publish comes after restart"  # noqa: S101 - the follower's own order
+            batch = Batch(points, self._mark, mark)
+            self._mark = mark
+            for subscriber in self._subscribers:
+                if not len(points):
+                    subscriber.pass_by(mark)
+                elif not subscriber.offer(batch, now):
+                    self._on_drop()
+
+    def reap(self) -> None:
+        """Cancel the calls of dropped subscribers that are still stuck in a send after the grace."""
+        limit = time.monotonic() - SLOW_GRACE_SECONDS
+        with self._lock:
+            stuck = [
+                cancel
+                for subscriber, cancel in self._subscribers.items()
+                if subscriber.overflowed_at is not None and subscriber.overflowed_at < limit
+            ]
+        for cancel in stuck:
+            cancel()
+
+    def close(self) -> None:
+        """End all streams after what they have queued, and take no more."""
+        with self._lock:
+            self._closed = True
+            subscribers = list(self._subscribers)
+        for subscriber in subscribers:
+            subscriber.end()

@@ -1,0 +1,161 @@
+"""Keeps the hot window equal to the store: reads it whole once, then whatever was written since, for ever.
+
+It survives a store that goes away: the window is still served, and the health turns only when the data have become too
+old to be called the present. It knows no wire format; whoever composes it says what health and streams are.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from services.core.clock import Clock
+from services.core.errors import CursorExpiredError, InvalidCursorError, StoreError, StoreRefusedError
+from services.core.model import Run, Slot, Window, last_complete_slot
+from services.core.store.base import Mark, MetricReader
+from services.core.telemetry import QueryMetrics
+from services.query.broadcasting import Broadcast
+from services.query.window import HOT_SLOTS, HotWindow
+
+_log = logging.getLogger(__name__)
+
+STALE_AFTER_SECONDS = 300.0
+"""A window whose store has not been read to its end for this long is no longer called healthy: five missed minutes, two
+more than the window's end waits for a late run."""
+
+_CHUNK_VALUES = 4_000_000
+"""How many values the rehydration reads at once: 36 MB at its peak, whatever the number of series."""
+
+_CHUNK_SLOTS = (15, 500)
+_LONGEST_PAUSE_SECONDS = 10.0
+_RUNS_EVERY_POLLS = 15
+
+
+class Follower:
+    """A thread that fills a window and follows the store. `loaded` is done once the first answer can be given.
+
+    `loaded` fails with StoreRefusedError when the store refuses the very first read, because waiting will not help;
+    a store that is merely away is waited for.
+    """
+
+    def __init__(
+        self,
+        reader: MetricReader,
+        window: HotWindow,
+        broadcast: Broadcast,
+        *,
+        clock: Clock,
+        metrics: QueryMetrics,
+        on_health: Callable[[bool], None] = lambda _serving: None,
+        poll_interval_seconds: float = 1.0,
+        stale_after_seconds: float = STALE_AFTER_SECONDS,
+    ) -> None:
+        self._reader = reader
+        self._window = window
+        self._broadcast = broadcast
+        self._clock = clock
+        self._metrics = metrics
+        self._on_health = on_health
+        self._interval = poll_interval_seconds
+        self._stale_after = stale_after_seconds
+        self._mark: Mark | None = None
+        self._read_at: float | None = None
+        self._failures = 0
+        self._polls = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.runs: tuple[Run, ...] = ()
+        self.loaded: Future[None] = Future()
+
+    @property
+    def lag_seconds(self) -> float:
+        """Time since the store was last read to its end; infinite before the first time."""
+        return float("inf") if self._read_at is None else max(0.0, self._clock.now() - self._read_at)
+
+    def start(self) -> None:
+        """Begin following in a thread of its own."""
+        self._thread = threading.Thread(target=self._follow, name="tickwatch-follower", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; returns when it has ended, at most one store call later."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def step(self) -> bool:
+        """Read once whatever is new, or everything; return whether the store could be read. Never raises."""
+        try:
+            if self._mark is None:
+                self._load()
+            self._poll(self._mark)
+        except (CursorExpiredError, InvalidCursorError) as error:
+            self._failed(error)
+            _log.warning("the store cannot continue from where it was read (%s): reading the window anew", error)
+            self._mark = None
+        except StoreError as error:
+            self._failed(error)
+            if isinstance(error, StoreRefusedError) and not self.loaded.done():
+                self.loaded.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - see below; it is logged
+            # A defect in a batch must not end the thread and freeze the window silently: it shows in health and lag.
+            self._failed(error)
+            _log.exception("following the store failed")
+        else:
+            if self._failures:
+                _log.info("the store answers again after %d failed polls", self._failures)
+            self._failures = 0
+            self._read_at = self._clock.now()
+            if not self.loaded.done():
+                self.loaded.set_result(None)
+        self._on_health(self.loaded.done() and self.lag_seconds <= self._stale_after)
+        self._broadcast.reap()
+        return not self._failures
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            self.step()
+            self._stop.wait(min(self._interval * 2 ** min(self._failures, 10), _LONGEST_PAUSE_SECONDS + self._interval))
+
+    def _failed(self, error: Exception) -> None:
+        if not self._failures:
+            _log.warning("cannot follow the store: %s", error)
+        self._failures += 1
+        self._metrics.follower_errors.labels(type(error).__name__).inc()
+
+    def _load(self) -> None:
+        """Read the window whole. The mark is taken before, so that what is written meanwhile is read again."""
+        again = self._mark is None and self.loaded.done()
+        mark = self._reader.mark()
+        newest_run = self._reader.newest_run_slot()
+        head = max(last_complete_slot(self._clock.now()), newest_run if newest_run is not None else Slot(0))
+        whole = Window.ending(head + 1, HOT_SLOTS)
+        self._window.clear(Slot(head), whole.start)
+        start, slots = whole.start, 125
+        while start < whole.end:
+            columns = self._reader.read_window(Window(start, Slot(min(start + slots, whole.end))))
+            self._window.fill(columns)
+            start = columns.window.end
+            slots = min(max(_CHUNK_VALUES // max(1, len(columns.series)), _CHUNK_SLOTS[0]), _CHUNK_SLOTS[1])
+        self._window.note_run(newest_run)
+        self._window.finish_filling()
+        self._mark = mark
+        gap = CursorExpiredError("the store has forgotten what followed the last points sent; read the history anew")
+        self._broadcast.restart(mark, gap if again else None)
+
+    def _poll(self, mark: Mark | None) -> None:
+        if mark is None:
+            return
+        # The run's record is written after its points: read in this order, a slot is never counted before it is whole.
+        newest_run = self._reader.newest_run_slot()
+        changes = self._reader.read_since(mark)
+        self._window.apply(changes.points)
+        if newest_run != self._window.newest_run or self._polls % _RUNS_EVERY_POLLS == 0:
+            self.runs = self._reader.latest_runs()
+        self._window.note_run(newest_run)
+        self._mark = changes.mark
+        self._polls += 1
+        self._metrics.followed_points.inc(len(changes.points))
+        self._broadcast.publish(changes.points, changes.mark)

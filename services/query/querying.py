@@ -1,0 +1,407 @@
+"""What callers can ask: the list of metrics, one series' history, a ranking. On the hot window, beyond it on the store.
+
+Pure of any wire format: times are slots, answers are columns. Nothing here waits but for the store.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from services.core.clock import Clock
+from services.core.errors import InvalidInputError, InvalidPageTokenError, MetricNotFoundError, NotReadyError
+from services.core.model import (
+    DAY_SLOTS,
+    MEASURES,
+    SLOT_SECONDS,
+    Floats,
+    Measure,
+    Metric,
+    Qualities,
+    Quality,
+    Series,
+    Slot,
+    Window,
+    last_complete_slot,
+    slot_time,
+)
+from services.core.ranking import Dispersion, Statistic, disperse, order
+from services.core.store.base import RETENTION_DAYS, MetricReader
+from services.query.storage import StoreGate
+from services.query.window import HotWindow, Summaries
+
+LATE_RUN_SECONDS = 180.0
+"""How long after its slot's end the newest run still says where the present is."""
+
+MOST_INTERVALS = 50_000
+LONGEST_INTERVAL_SLOTS = DAY_SLOTS
+TOKEN_SLOTS = 60
+"""For how long a page token holds its window still."""
+
+EARLIEST = Slot(0)
+LATEST = Slot(68_374_080)
+"""Times lie from 1970 to 2100: what is farther away is a mistake in the caller's units."""
+
+_KNOWN_SECONDS = 60.0
+_UNKNOWN_SECONDS = 5.0
+"""For how long the store's list of series answers for a name that is on it, or is not."""
+
+_AHEAD_SLOTS = 2
+_MOST_CANDIDATES = 2000
+
+_Answer = TypeVar("_Answer")
+
+
+class Aggregation(enum.StrEnum):
+    """How the points within one interval become one value."""
+
+    LAST = "last"
+    MEAN = "mean"
+    MIN = "min"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """Which series, and which part of it; None where the caller leaves it to the service."""
+
+    metric: Metric
+    measure: Measure
+    start: Slot | None = None
+    end: Slot | None = None
+    interval_slots: int = 1
+    aggregation: Aggregation = Aggregation.LAST
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """One series, dense: value i is of the slots from `window.start + i * interval_slots` on."""
+
+    window: Window
+    interval_slots: int
+    values: Floats
+    missing: tuple[Window, ...]
+    backfilled: tuple[Window, ...]
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSummary:
+    """What the last day holds of one series."""
+
+    measure: Measure
+    last_slot: Slot
+    last_value: float
+    point_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedMetric:
+    """A metric with a point in the last day; measures in the order of the enumeration."""
+
+    metric: str
+    measures: tuple[MeasureSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RankQuery:
+    """What to rank by, and where to go on; `after` is the value and name of the last ranking already had."""
+
+    measure: Measure
+    statistic: Statistic = Statistic.STDDEV
+    slots: int = DAY_SLOTS
+    end: Slot | None = None
+    after: tuple[float, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One metric's place."""
+
+    metric: str
+    rank: int
+    value: float
+    point_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rankings:
+    """A page of a ranking, and what holds of the whole."""
+
+    window: Window
+    rankings: tuple[Ranking, ...]
+    more: bool
+    ranked_count: int
+    unranked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Board:
+    """A whole ranking, as columns; names by place."""
+
+    window: Window
+    names: tuple[str, ...]
+    ranks: list[int]
+    values: list[float]
+    counts: list[int]
+    unranked: tuple[str, ...]
+
+
+class Querying:
+    """The use cases. Safe to call from any number of threads."""
+
+    def __init__(self, window: HotWindow, reader: MetricReader, gate: StoreGate, clock: Clock) -> None:
+        self._window = window
+        self._reader = reader
+        self._gate = gate
+        self._clock = clock
+        self._memo: dict[object, object] = {}
+        self._memo_of: tuple[int, Slot] | None = None
+        self._memo_lock = threading.Lock()
+        self._known: frozenset[str] = frozenset()
+        self._known_at = float("-inf")
+
+    def present(self) -> tuple[int, Slot]:
+        """Return the generation: while it is equal, so is every answer. The second part is the window's end.
+
+        The end is that of the newest slot any run has written or, once that is over three minutes old, of the last
+        complete one. Raises NotReadyError while the window is being filled.
+        """
+        if not self._window.ready:
+            raise NotReadyError("the last 24 hours are still being loaded")
+        now = self._clock.now()
+        newest = self._window.newest_run
+        if newest is None or now - (newest + 1) * SLOT_SECONDS > LATE_RUN_SECONDS:
+            newest = last_complete_slot(now)
+        return self._window.version, Slot(newest + 1)
+
+    def list_metrics(self, exchange: str | None, after: str, limit: int) -> tuple[list[ListedMetric], bool]:
+        """Return up to `limit` metrics whose names follow `after`, and whether there are more."""
+        generation = self.present()
+        names, summaries = self._once(("list", exchange), generation, lambda: self._summarise(generation[1], exchange))
+        start = int(np.searchsorted(np.array(names), after, side="right")) if after and names else 0
+        page = names[start : start + limit]
+        return [ListedMetric(name, tuple(summaries[name])) for name in page], start + limit < len(names)
+
+    def get_history(self, query: HistoryQuery, remaining_seconds: float) -> History:
+        """Return one series over a range.
+
+        `remaining_seconds` is the caller's time, which matters where the store has to be asked. Raises
+        InvalidInputError for a range that cannot be, MetricNotFoundError for a metric the store has no point of, and
+        StoreUnavailableError or DeadlineTooShortError where only the store could have answered.
+        """
+        _, present_end = self.present()
+        end = present_end if query.end is None else query.end
+        start = Slot(max(end - DAY_SLOTS, EARLIEST)) if query.start is None else query.start
+        window = _history_window(query, start, end)
+        self._require_known(query.metric.name, remaining_seconds)
+        series = Series(query.metric.name, query.measure)
+        # Far past and future hold no points, so they cost nothing: only what may hold some is read.
+        oldest = last_complete_slot(self._clock.now()) - (RETENTION_DAYS + 1) * DAY_SLOTS
+        step = query.interval_slots
+        inner_start = window.start + max(0, (oldest - window.start) // step) * step
+        inner = Window(
+            Slot(min(inner_start, window.end)),
+            Slot(min(max(inner_start, self._window.head + 1, present_end), window.end)),
+        )
+        values, qualities = self._read(series, inner, remaining_seconds)
+        aggregated = np.full(-(-len(window) // step), np.nan)
+        made = _aggregate(values, step, query.aggregation)
+        offset = (inner.start - window.start) // step
+        aggregated[offset : offset + len(made)] = made
+        present = qualities != 0
+        return History(
+            window,
+            step,
+            aggregated,
+            _missing(present, inner, window),
+            _runs(qualities == Quality.BACKFILLED, inner.start),
+            float(np.count_nonzero(present)) / len(window) if len(window) else 0.0,
+        )
+
+    def rank_metrics(self, query: RankQuery, limit: int) -> Rankings:
+        """Return up to `limit` places of the ranking after `query.after`.
+
+        Raises InvalidPageTokenError when `query.end` is farther back than tokens hold.
+        """
+        generation = self.present()
+        present_end = generation[1]
+        end = present_end if query.end is None else query.end
+        # Of several servers one may be a moment ahead of another: its token is not an expired one.
+        if (
+            end > present_end + _AHEAD_SLOTS
+            or present_end - end > TOKEN_SLOTS
+            or end - DAY_SLOTS < self._window.covered_from
+        ):
+            raise InvalidPageTokenError(f"has expired: its window ended at {slot_time(end):%Y-%m-%d %H:%M} UTC")
+        window = Window.ending(end, query.slots)
+        board = self._once(
+            ("rank", query.measure, query.statistic, window), generation, lambda: self._rank(query, window)
+        )
+        start = 0
+        if query.after is not None:
+            value, name = query.after
+            low, high = 0, len(board.names)
+            while low < high:
+                middle = (low + high) // 2
+                if (-board.values[middle], board.names[middle]) <= (-value, name):
+                    low = middle + 1
+                else:
+                    high = middle
+            start = low
+        page = slice(start, start + limit)
+        columns = (board.names[page], board.ranks[page], board.values[page], board.counts[page])
+        return Rankings(
+            window,
+            tuple(Ranking(*row) for row in zip(*columns, strict=True)),
+            start + limit < len(board.names),
+            len(board.names),
+            board.unranked if query.after is None else (),
+        )
+
+    def _once(self, key: object, generation: tuple[int, Slot], work: Callable[[], _Answer]) -> _Answer:
+        """Return what `work` returned for this key in this generation; whoever comes meanwhile waits for it."""
+        with self._memo_lock:
+            if self._memo_of != generation:
+                self._memo, self._memo_of = {}, generation
+            if key not in self._memo:
+                self._memo[key] = self._window.consistent(work)
+            return self._memo[key]  # type: ignore[return-value]  # the key decides the type
+
+    def _summarise(self, end: Slot, exchange: str | None) -> tuple[list[str], dict[str, list[MeasureSummary]]]:
+        found: dict[str, list[MeasureSummary]] = {}
+        prefix = "" if exchange is None else f"{exchange}:"
+        for measure in MEASURES:
+            summaries: Summaries = self._window.summarise(measure, Window.ending(end))
+            columns = (
+                summaries.names,
+                *(c.tolist() for c in (summaries.last_slots, summaries.last_values, summaries.counts)),
+            )
+            for name, slot, value, count in zip(*columns, strict=True):
+                if count and name.startswith(prefix):
+                    found.setdefault(name, []).append(MeasureSummary(measure, slot, value, count))
+        return sorted(found), found
+
+    def _rank(self, query: RankQuery, window: Window) -> _Board:
+        names = self._window.names(query.measure)
+        by_name = self._window.by_name(query.measure)
+        parts = [disperse(chunk, query.statistic) for chunk in self._window.scan(query.measure, window)]
+        if not parts:
+            return _Board(window, (), [], [], [], ())
+        whole = Dispersion(np.concatenate([p.values for p in parts]), np.concatenate([p.counts for p in parts]))
+        places = order(whole.values[by_name])
+        rows = by_name[places.places]
+        ranked = frozenset(rows.tolist())
+        day = self._window.summarise(query.measure, Window.ending(window.end))
+        unranked = [
+            name
+            for name, count, row in zip(day.names, day.counts.tolist(), by_name.tolist(), strict=True)
+            if count and row not in ranked
+        ]
+        return _Board(
+            window,
+            tuple(names[row] for row in rows.tolist()),
+            places.ranks.tolist(),
+            whole.values[rows].tolist(),
+            whole.counts[rows].tolist(),
+            tuple(unranked),
+        )
+
+    def _read(self, series: Series, window: Window, remaining_seconds: float) -> tuple[Floats, Qualities]:
+        """Read a series, what the window does not cover from the store."""
+        with self._window.lock:
+            border = Slot(min(max(self._window.covered_from, window.start), window.end))
+            recent = self._window.read(series, Window(border, window.end))
+        if border == window.start:
+            return recent
+        old = Window(window.start, border)
+        columns = self._gate.read(lambda: self._reader.read_series(series, old), remaining_seconds)
+        return np.concatenate([columns.values, recent[0]]), np.concatenate([columns.qualities, recent[1]])
+
+    def _require_known(self, name: str, remaining_seconds: float) -> None:
+        if name in self._window.metrics:
+            return
+        known, age = self._known, self._clock.now() - self._known_at
+        if not 0 <= age < (_KNOWN_SECONDS if name in known else _UNKNOWN_SECONDS):
+            known = self._gate.read(
+                lambda: frozenset(series.metric for series in self._reader.list_series()), remaining_seconds
+            )
+            self._known, self._known_at = known, self._clock.now()
+        if name not in known:
+            raise MetricNotFoundError(name, nearest(name, known | self._window.metrics))
+
+
+def nearest(name: str, names: frozenset[str]) -> tuple[str, ...]:
+    """Return up to three names that are most like a name, the likeliest first."""
+    exchange, _, pair = name.partition(":")
+    likely = [other for other in names if other.startswith(f"{exchange}:") or other.endswith(f":{pair}")]
+    candidates = sorted(likely or names)[:_MOST_CANDIDATES]
+    return tuple(difflib.get_close_matches(name, candidates, n=3, cutoff=0.6))
+
+
+def _history_window(query: HistoryQuery, start: Slot, end: Slot) -> Window:
+    if start > end:
+        which = "start_time" if query.end is None else "end_time"
+        raise InvalidInputError(
+            which,
+            f"the range would end at {slot_time(end):%Y-%m-%d %H:%M} UTC, before it starts at "
+            f"{slot_time(start):%Y-%m-%d %H:%M} UTC",
+            "start_time at or before end_time",
+        )
+    count = -(-(end - start) // query.interval_slots)
+    if count > MOST_INTERVALS:
+        raise InvalidInputError(
+            "interval",
+            f"the range is {count} intervals long, more than {MOST_INTERVALS}",
+            f"an interval of at least {-(-(end - start) // MOST_INTERVALS)} minutes, or a shorter range",
+        )
+    return Window(start, end)
+
+
+def _aggregate(values: Floats, step: int, aggregation: Aggregation) -> Floats:
+    """Make one value of every `step` values; NaN where all of them are."""
+    if step == 1:
+        return values
+    count = -(-len(values) // step)
+    padded = np.full(count * step, np.nan)
+    padded[: len(values)] = values
+    buckets = padded.reshape(count, step)
+    present = ~np.isnan(buckets)
+    match aggregation:
+        case Aggregation.LAST:
+            last = step - 1 - present[:, ::-1].argmax(axis=1)
+            return np.asarray(buckets[np.arange(count), last])
+        case Aggregation.MEAN:
+            counts = present.sum(axis=1)
+            sums = np.where(present, buckets, 0.0).sum(axis=1)
+            return np.asarray(np.divide(sums, counts, out=np.full(count, np.nan), where=counts > 0))
+        case Aggregation.MIN:
+            return np.asarray(np.fmin.reduce(buckets, axis=1))
+        case Aggregation.MAX:
+            return np.asarray(np.fmax.reduce(buckets, axis=1))
+
+
+def _runs(flags: np.typing.NDArray[np.bool_], start: int) -> tuple[Window, ...]:
+    """Return the maximal ranges of slots whose flags are set; flag i is of slot `start + i`."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8))) + start
+    return tuple(Window(Slot(a), Slot(b)) for a, b in edges.reshape(-1, 2).tolist())
+
+
+def _missing(present: np.typing.NDArray[np.bool_], inner: Window, window: Window) -> tuple[Window, ...]:
+    """Return the ranges without a point: those within `inner`, and all of the window outside it, as maximal ranges."""
+    holes = [Window(window.start, inner.start), *_runs(~present, inner.start), Window(inner.end, window.end)]
+    joined: list[Window] = []
+    for hole in holes:
+        if not len(hole):
+            continue
+        if joined and joined[-1].end == hole.start:
+            joined[-1] = Window(joined[-1].start, hole.end)
+        else:
+            joined.append(hole)
+    return tuple(joined)

@@ -1,0 +1,369 @@
+"""QueryService on the wire: parses a request, asks `querying`, encodes the answer, and keeps the bytes while they hold.
+
+An answer stays right until the generation ends (new points, or the window's end moves), so the same request's bytes get
+the same answer's bytes: a dictionary look-up instead of parsing, computing and encoding.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from tickwatch.v1 import query_pb2 as wire
+
+from services.core.errors import InvalidCursorError, InvalidInputError, InvalidPageTokenError, SlowSubscriberError
+from services.core.model import DAY_SLOTS, Measure, Metric, Points, Slot
+from services.core.ranking import Statistic
+from services.core.rpc import convert, interceptors
+from services.core.rpc.convert import from_wire_message, to_wire_duration, to_wire_range, to_wire_time
+from services.core.rpc.interceptors import Context, Handler, Meter, StreamLimit
+from services.core.rpc.paging import PageTokens, page_size
+from services.core.rpc.server import RpcServer
+from services.core.store.base import Mark, MetricReader
+from services.core.telemetry import QueryMetrics
+from services.query.answers import Answers
+from services.query.broadcasting import Batch, Broadcast, Subscriber
+from services.query.querying import (
+    EARLIEST,
+    LATEST,
+    LONGEST_INTERVAL_SLOTS,
+    Aggregation,
+    History,
+    HistoryQuery,
+    ListedMetric,
+    Querying,
+    Rankings,
+    RankQuery,
+)
+from services.query.storage import StoreGate
+
+SERVICE = "tickwatch.v1.QueryService"
+
+MOST_WATCHED = 1000
+MOST_POINTS_PER_MESSAGE = 10_000
+"""A slot with more points is sent as several messages, so that none exceeds the 4 MB a client takes by default."""
+
+_LONGEST_CURSOR = 200
+_RANK_PAYLOAD = struct.Struct(">qd")
+
+_Choice = TypeVar("_Choice")
+
+_AGGREGATIONS: dict[int, Aggregation] = {
+    wire.AGGREGATION_UNSPECIFIED: Aggregation.LAST,
+    wire.AGGREGATION_LAST: Aggregation.LAST,
+    wire.AGGREGATION_MEAN: Aggregation.MEAN,
+    wire.AGGREGATION_MIN: Aggregation.MIN,
+    wire.AGGREGATION_MAX: Aggregation.MAX,
+}
+_STATISTICS: dict[int, Statistic] = {
+    wire.STATISTIC_UNSPECIFIED: Statistic.STDDEV,
+    wire.STATISTIC_STDDEV: Statistic.STDDEV,
+    wire.STATISTIC_COEFFICIENT_OF_VARIATION: Statistic.COEFFICIENT_OF_VARIATION,
+    wire.STATISTIC_LOG_RETURN_STDDEV: Statistic.LOG_RETURN_STDDEV,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchTimes:
+    """How long a stream may be silent, and how long it may live, in seconds."""
+
+    bookmark_seconds: float = 15.0
+    longest_seconds: float = 1800.0
+    """Give or take a tenth, so that streams opened together do not end together."""
+
+
+class QueryServicer:
+    """The four methods, each from bytes to bytes."""
+
+    def __init__(
+        self,
+        *,
+        querying: Querying,
+        reader: MetricReader,
+        gate: StoreGate,
+        broadcast: Broadcast,
+        tokens: PageTokens,
+        metrics: QueryMetrics,
+        times: WatchTimes,
+    ) -> None:
+        self._querying = querying
+        self._reader = reader
+        self._gate = gate
+        self._broadcast = broadcast
+        self._tokens = tokens
+        self._times = times
+        self._answers = Answers()
+        self._hits = metrics.cached_answers.labels("yes")
+        self._misses = metrics.cached_answers.labels("no")
+
+    def handlers(self, server: RpcServer, limit: StreamLimit) -> dict[str, Handler]:
+        """Return the service's methods for a server."""
+        unary = {
+            "ListMetrics": self.list_metrics,
+            "GetHistory": self.get_history,
+            "RankMetrics": self.rank_metrics,
+        }
+        handlers = {
+            name: interceptors.unary(self._kept(name, method), Meter(server.metrics, SERVICE, name))
+            for name, method in unary.items()
+        }
+        meter = Meter(server.metrics, SERVICE, "WatchPoints", interceptors.SERVER_STREAM)
+        handlers["WatchPoints"] = interceptors.stream(self.watch_points, meter, limit, server.threads)
+        return handlers
+
+    def _kept(self, name: str, method: interceptors.UnaryBehavior) -> interceptors.UnaryBehavior:
+        """Return the method with its answers kept for as long as a generation lasts."""
+        present, get, hits, misses = self._querying.present, self._answers.get, self._hits, self._misses
+
+        def answer(request: bytes, context: Context) -> bytes:
+            response, kept = get(present(), name, request, lambda: method(request, context))
+            (hits if kept else misses).inc()
+            return response
+
+        return answer
+
+    def list_metrics(self, request: bytes, _context: Context) -> bytes:
+        """ListMetrics."""
+        asked = from_wire_message(wire.ListMetricsRequest, request)
+        size = page_size(asked.page_size)
+        exchange = _from_wire_exchange(asked.exchange) if asked.HasField("exchange") else None
+        arguments = (exchange or "").encode()
+        after = self._tokens.open("ListMetrics", arguments, asked.page_token).decode() if asked.page_token else ""
+        listed, more = self._querying.list_metrics(exchange, after, size)
+        response = wire.ListMetricsResponse(metrics=[_to_wire_metric(metric) for metric in listed])
+        if more:
+            response.next_page_token = self._tokens.issue("ListMetrics", arguments, listed[-1].metric.encode())
+        return response.SerializeToString()
+
+    def get_history(self, request: bytes, context: Context) -> bytes:
+        """GetHistory."""
+        query = _from_wire_history_query(from_wire_message(wire.GetHistoryRequest, request))
+        return _to_wire_history(self._querying.get_history(query, context.time_remaining()))
+
+    def rank_metrics(self, request: bytes, _context: Context) -> bytes:
+        """RankMetrics."""
+        asked = from_wire_message(wire.RankMetricsRequest, request)
+        size = page_size(asked.page_size)
+        measure = convert.from_wire_measure(asked.measure)
+        statistic = _from_wire_choice(_STATISTICS, asked.statistic, "statistic", wire.Statistic.Name)
+        slots = convert.from_wire_slots(asked.window, "window", 2, DAY_SLOTS) if asked.HasField("window") else DAY_SLOTS
+        arguments = f"{measure} {statistic} {slots}".encode()
+        query = RankQuery(measure, statistic, slots)
+        if asked.page_token:
+            end, after = _from_rank_payload(self._tokens.open("RankMetrics", arguments, asked.page_token))
+            query = RankQuery(measure, statistic, slots, end, after)
+        page = self._querying.rank_metrics(query, size)
+        response = _to_wire_rankings(page)
+        if page.more:
+            last = page.rankings[-1]
+            payload = _RANK_PAYLOAD.pack(page.window.end, last.value) + last.metric.encode()
+            response.next_page_token = self._tokens.issue("RankMetrics", arguments, payload)
+        return response.SerializeToString()
+
+    def watch_points(self, request: bytes, context: Context) -> Iterator[bytes]:
+        """WatchPoints: subscribed first, then what the cursor has missed, then what comes."""
+        query = _from_wire_watch_query(from_wire_message(wire.WatchPointsRequest, request))
+        self._querying.present()
+        subscriber = self._broadcast.subscribe(context.cancel)
+        try:
+            # Whoever waits for points is woken when the caller has left.
+            if context.add_callback(subscriber.end):
+                yield from self._watch(query, subscriber, context)
+        finally:
+            self._broadcast.unsubscribe(subscriber)
+
+    def _watch(self, query: _WatchQuery, subscriber: Subscriber, context: Context) -> Iterator[bytes]:
+        cursor = subscriber.start
+        if query.cursor is None:
+            yield _bookmark(cursor)
+        else:
+            cursor = query.cursor
+            changes = self._gate.read(lambda: self._reader.read_since(cursor), context.time_remaining())
+            yield _bookmark(cursor)
+            yield from _messages(_encode(query.choose(changes.points)), cursor, changes.mark)
+            cursor = changes.mark
+        ends_at = time.monotonic() + self._times.longest_seconds * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        bookmark_at = time.monotonic()  # a resumed stream says at once where it stands
+        while (now := time.monotonic()) < ends_at:
+            taken = subscriber.take(min(bookmark_at, ends_at) - now)
+            if subscriber.overflowed:
+                raise SlowSubscriberError(cursor)
+            if taken is None:
+                break
+            if isinstance(taken, Batch):
+                bodies = query.encode(taken)
+                yield from _messages(bodies, cursor, taken.after)
+                cursor = taken.after
+                if not bodies:
+                    continue
+            else:
+                cursor = taken
+                yield _bookmark(cursor)
+            bookmark_at = time.monotonic() + self._times.bookmark_seconds
+        if context.is_active():
+            yield _bookmark(cursor)
+
+
+@dataclass(frozen=True, slots=True)
+class _WatchQuery:
+    metrics: frozenset[str]
+    measures: frozenset[Measure]
+    cursor: Mark | None
+
+    def choose(self, points: Points) -> Points:
+        """Return the points that were asked for."""
+        if not self.metrics and not self.measures:
+            return points
+        wanted = [
+            (not self.metrics or series.metric in self.metrics)
+            and (not self.measures or series.measure in self.measures)
+            for series in points.series
+        ]
+        keep = np.array(wanted, bool)[points.series_index]
+        return Points(
+            points.series, points.series_index[keep], points.slots[keep], points.values[keep], points.qualities[keep]
+        )
+
+    def encode(self, batch: Batch) -> tuple[bytes, ...]:
+        """Return a batch's messages without their cursors; streams that want everything share them."""
+        if self.metrics or self.measures:
+            return _encode(self.choose(batch.points))
+        if batch.encoded is None:
+            batch.encoded = _encode(batch.points)
+        return batch.encoded
+
+
+def _encode(points: Points) -> tuple[bytes, ...]:
+    """Encode points as one message a slot (or several of a large one), in ascending order of slots, without cursors."""
+    order = np.argsort(points.slots, kind="stable")
+    slots = points.slots[order]
+    edges = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(slots)] if len(slots) else []
+    bodies = []
+    for start, end in itertools.pairwise(edges):
+        for first in range(start, end, MOST_POINTS_PER_MESSAGE):
+            chosen = order[first : min(first + MOST_POINTS_PER_MESSAGE, end)]
+            series = [points.series[index] for index in points.series_index[chosen].tolist()]
+            message = wire.WatchPointsResponse(
+                slot_time=to_wire_time(int(slots[first])),
+                metrics=[one.metric for one in series],
+                measures=[convert.MEASURE_TO_WIRE[one.measure] for one in series],
+                qualities=[convert.QUALITY_TO_WIRE[quality] for quality in points.qualities[chosen].tolist()],
+            )
+            bodies.append(message.SerializeToString() + convert.packed_doubles(5, points.values[chosen]))
+    return tuple(bodies)
+
+
+def _messages(bodies: Sequence[bytes], before: Mark, after: Mark) -> Iterator[bytes]:
+    """Give each message its cursor: only after the last of a batch may a caller go on behind it."""
+    for number, body in enumerate(bodies, start=1):
+        yield body + _bookmark(after if number == len(bodies) else before)
+
+
+def _bookmark(cursor: Mark) -> bytes:
+    return wire.WatchPointsResponse(cursor=cursor).SerializeToString()
+
+
+def _from_wire_exchange(exchange: str) -> str:
+    try:
+        return Metric.parse(f"{exchange}:X").exchange
+    except InvalidInputError:
+        raise InvalidInputError("exchange", f"{exchange!r} is not an exchange", "upper case, as in KRAKEN") from None
+
+
+def _from_wire_choice(choices: dict[int, _Choice], number: int, field: str, name: Callable[..., str]) -> _Choice:
+    if number in choices:
+        return choices[number]
+    known = ", ".join(name(value) for value in choices if value)
+    raise InvalidInputError(field, f"{number} is not one of this version's", f"one of {known}")
+
+
+def _from_wire_history_query(asked: wire.GetHistoryRequest) -> HistoryQuery:
+    if not asked.metric:
+        raise InvalidInputError("metric", "is required", "EXCHANGE:PAIR, as in KRAKEN:BTCUSD")
+    times: dict[str, Slot | None] = {"start_time": None, "end_time": None}
+    for field in times:
+        if asked.HasField(field):  # type: ignore[arg-type]  # the stub wants a literal
+            times[field] = convert.from_wire_time(getattr(asked, field), field, EARLIEST, LATEST)
+    return HistoryQuery(
+        Metric.parse(asked.metric),
+        convert.from_wire_measure(asked.measure),
+        times["start_time"],
+        times["end_time"],
+        convert.from_wire_slots(asked.interval, "interval", 1, LONGEST_INTERVAL_SLOTS)
+        if asked.HasField("interval")
+        else 1,
+        _from_wire_choice(_AGGREGATIONS, asked.aggregation, "aggregation", wire.Aggregation.Name),
+    )
+
+
+def _from_wire_watch_query(asked: wire.WatchPointsRequest) -> _WatchQuery:
+    if len(asked.metrics) > MOST_WATCHED:
+        raise InvalidInputError("metrics", f"{len(asked.metrics)} names", f"at most {MOST_WATCHED}, or none for all")
+    for place, name in enumerate(asked.metrics):
+        Metric.parse(name, f"metrics[{place}]")
+    measures = [convert.from_wire_measure(number, f"measures[{place}]") for place, number in enumerate(asked.measures)]
+    if len(asked.cursor) > _LONGEST_CURSOR or not all("!" <= character <= "~" for character in asked.cursor):
+        raise InvalidCursorError("is not one that a stream has sent")
+    return _WatchQuery(frozenset(asked.metrics), frozenset(measures), Mark(asked.cursor) if asked.cursor else None)
+
+
+def _from_rank_payload(payload: bytes) -> tuple[Slot, tuple[float, str]]:
+    try:
+        end, value = _RANK_PAYLOAD.unpack_from(payload)
+    except struct.error as error:  # a key shared with another version, which wrote another payload
+        raise InvalidPageTokenError("was issued by another version of this service") from error
+    return Slot(end), (value, payload[_RANK_PAYLOAD.size :].decode())
+
+
+def _to_wire_metric(listed: ListedMetric) -> wire.Metric:
+    exchange, _, pair = listed.metric.partition(":")
+    return wire.Metric(
+        name=listed.metric,
+        exchange=exchange,
+        pair=pair,
+        measures=[
+            wire.MeasureSummary(
+                measure=convert.MEASURE_TO_WIRE[summary.measure],
+                last_time=to_wire_time(summary.last_slot),
+                last_value=summary.last_value,
+                point_count=summary.point_count,
+                coverage=summary.point_count / DAY_SLOTS,
+            )
+            for summary in listed.measures
+        ],
+    )
+
+
+def _to_wire_history(history: History) -> bytes:
+    head = wire.GetHistoryResponse(
+        start_time=to_wire_time(history.window.start),
+        interval=to_wire_duration(history.interval_slots),
+        missing=[to_wire_range(window) for window in history.missing],
+        backfilled=[to_wire_range(window) for window in history.backfilled],
+        coverage=history.coverage,
+    )
+    return head.SerializeToString() + convert.packed_doubles(3, history.values)
+
+
+def _to_wire_rankings(page: Rankings) -> wire.RankMetricsResponse:
+    return wire.RankMetricsResponse(
+        rankings=[
+            wire.Ranking(
+                metric=ranking.metric,
+                rank=ranking.rank,
+                value=ranking.value,
+                point_count=ranking.point_count,
+                coverage=ranking.point_count / len(page.window),
+            )
+            for ranking in page.rankings
+        ],
+        ranked_count=page.ranked_count,
+        unranked=page.unranked,
+        window=to_wire_range(page.window),
+    )
