@@ -44,6 +44,18 @@ class Node:
             raise InvalidSettingError(self.where, f"a list was expected, not {self.kind}")
         return (Node(child, self._path) for child in self._node.value)
 
+    def entries(self) -> list[tuple[str, str, Node]]:
+        """Return a mapping's keys, where they stand, and their values, in their order; a key may stand twice.
+
+        For readers that report every problem instead of the first. Raises InvalidSettingError for anything else.
+        """
+        if not isinstance(self._node, yaml.MappingNode):
+            raise InvalidSettingError(self.where, f"a mapping was expected, not {self.kind}")
+        return [
+            (str(key.value), f"{self._path}:{key.start_mark.line + 1}", Node(value, self._path))
+            for key, value in self._node.value
+        ]
+
     def mapping(self, known: Iterable[str] | None = None) -> dict[str, Node]:
         """Return a mapping by key.
 
