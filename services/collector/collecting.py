@@ -20,7 +20,7 @@ from services.collector.exchanges.base import Candles, Exchange, ExchangeOptions
 from services.collector.exchanges.registry import build_exchange, exchange_name
 from services.collector.ledger import Ledger
 from services.collector.reporting import ExchangeReport, RunReport
-from services.collector.threads import in_thread
+from services.collector.tasks import in_thread
 from services.core.catalog.base import Catalog, Market
 from services.core.clock import Clock
 from services.core.errors import (

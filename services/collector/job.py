@@ -19,7 +19,7 @@ from typing import Any
 from services.collector.collecting import DEADLINE_SECONDS, Collector
 from services.collector.exchanges.base import ExchangeOptions
 from services.collector.reporting import RunReport
-from services.collector.threads import in_thread
+from services.collector.tasks import in_thread
 from services.core.catalog.base import Catalog
 from services.core.clock import Clock, SystemClock
 from services.core.errors import InvalidInputError, StoreRefusedError, StoreUnavailableError, TickwatchError

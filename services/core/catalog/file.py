@@ -1,0 +1,147 @@
+"""The catalog as a YAML file that people write.
+
+    markets:
+      - exchange: KRAKEN
+        pairs: [BTCUSD, ETHUSD]
+        measures: [price, volume_1m]   # all of them where this is left out
+
+It is read anew at each `read`, so that an edit counts from the next run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from services.core.catalog.base import Catalog, Market
+from services.core.documents import Node, load_document, nearest
+from services.core.errors import InvalidInputError, InvalidSettingError
+from services.core.model import MEASURES, Measure, Metric
+
+
+class FileCatalog(Catalog):
+    """Markets from a file; `exchanges` are the names that may stand in it, None is any."""
+
+    def __init__(self, path: Path, *, exchanges: Collection[str] | None = None) -> None:
+        self._path = path
+        self._exchanges = exchanges
+
+    def read(self) -> tuple[Market, ...]:
+        """Return the markets, or raise one InvalidSettingError that lists every problem with its line."""
+        document = load_document(self._path)
+        reading = _Reading(self._exchanges)
+        markets = reading.markets(document) if document else {}
+        if not markets and not reading.problems:
+            raise InvalidSettingError(
+                str(self._path), "there are no markets", "as in {exchange: KRAKEN, pairs: [BTCUSD]}"
+            )
+        if reading.problems:
+            first, *more = sorted(reading.problems, key=_line)
+            problem = str(first).removeprefix(f"{first.field}: ")
+            raise InvalidSettingError(first.field, "\n".join([problem, *map(str, more)]))
+        return tuple(sorted(markets.values(), key=lambda market: market.exchange))
+
+
+class _Reading:
+    """One reading of a document; goes on after a problem."""
+
+    def __init__(self, exchanges: Collection[str] | None) -> None:
+        self.problems: list[InvalidSettingError] = []
+        self._exchanges = exchanges
+
+    def markets(self, document: Node) -> dict[str, Market]:
+        found: dict[str, Market] = {}
+        node = self._mapping(document, {"markets"}).get("markets")
+        for item in self._items(node) if node else []:
+            fields = self._mapping(item, {"exchange", "pairs", "measures"})
+            for missing in sorted({"exchange", "pairs"} - fields.keys()) if fields else []:
+                self._say(item.where, f"a market needs the key {missing!r}")
+            exchange = self._exchange(fields["exchange"]) if "exchange" in fields else ""
+            pairs = self._pairs(fields["pairs"]) if "pairs" in fields else ()
+            measures = self._measures(fields["measures"]) if "measures" in fields else MEASURES
+            if exchange in found:
+                self._say(item.where, f"the exchange {exchange} is given twice", "put its pairs into one market")
+            elif exchange:
+                found[exchange] = Market(exchange, pairs, measures)
+        return found
+
+    def _exchange(self, node: Node) -> str:
+        name = self._text(node)
+        if name and self._exchanges is not None and name not in self._exchanges:
+            self._say(node.where, f"unknown exchange {name!r}", nearest(name.upper(), self._exchanges))
+            return ""
+        return name
+
+    def _pairs(self, node: Node) -> tuple[str, ...]:
+        pairs: dict[str, str] = {}
+        for item in self._items(node):
+            pair = self._text(item)
+            try:
+                Metric.parse(f"X:{pair}")
+            except InvalidInputError:
+                if pair:
+                    self._say(item.where, f"{pair!r} is not a pair", "upper case letters and digits, as BTCUSD")
+                continue
+            if pair in pairs:
+                self._say(item.where, f"the pair {pair} is given twice", f"first at {pairs[pair]}")
+            pairs.setdefault(pair, item.where)
+        if not pairs and not self.problems:
+            self._say(node.where, "there are no pairs", "as in [BTCUSD, ETHUSD]")
+        return tuple(pairs)
+
+    def _measures(self, node: Node) -> tuple[Measure, ...]:
+        measures: dict[Measure, str] = {}
+        for item in self._items(node):
+            name = self._text(item)
+            if name and name not in list(Measure):
+                self._say(
+                    item.where, f"unknown measure {name!r}", nearest(name, [measure.value for measure in Measure])
+                )
+            elif name and name in measures:
+                self._say(item.where, f"the measure {name} is given twice", f"first at {measures[Measure(name)]}")
+            elif name:
+                measures[Measure(name)] = item.where
+        if not measures and not self.problems:
+            self._say(node.where, "there are no measures", "leave the key out for all of them")
+        return tuple(measure for measure in MEASURES if measure in measures)
+
+    def _mapping(self, node: Node, known: set[str]) -> dict[str, Node]:
+        result: dict[str, Node] = {}
+        try:
+            entries = node.entries()
+        except InvalidSettingError as error:
+            self.problems.append(error)
+            return {}
+        for key, where, value in entries:
+            if key not in known:
+                self._say(where, f"unknown key {key!r}", nearest(key, known))
+            elif key in result:
+                self._say(where, f"the key {key!r} is given twice", f"first at {result[key].where}")
+            else:
+                result[key] = value
+        return result
+
+    def _items(self, node: Node) -> list[Node]:
+        try:
+            return list(node.items())
+        except InvalidSettingError as error:
+            self.problems.append(error)
+            return []
+
+    def _text(self, node: Node) -> str:
+        try:
+            value = node.scalar()
+        except InvalidSettingError as error:
+            self.problems.append(error)
+            return ""
+        if isinstance(value, str) and value:
+            return value
+        self._say(node.where, f"{value!r} is not a name", "text was expected")
+        return ""
+
+    def _say(self, where: str, problem: str, hint: str = "") -> None:
+        self.problems.append(InvalidSettingError(where, problem, hint))
+
+
+def _line(problem: InvalidSettingError) -> int:
+    return int(problem.field.rpartition(":")[2])
