@@ -1,0 +1,107 @@
+"""Section `loading`: points per second into our stores in bulk, and into the same influxd from ready line protocol."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+from benchmarks.data import Market
+from benchmarks.options import Options
+from benchmarks.questions import flux_asker
+from benchmarks.report import Report, Table, number
+from benchmarks.servers import ORG, Influx, MissingPeerError, bodies, influxd, scratch
+from benchmarks.statistics import Bound, Goal, Spread, best, ratios
+from benchmarks.stores import opened
+from services.core.model import Points, slot_time
+
+SQLITE_GOAL = 1_000_000
+
+
+def run(options: Options, report: Report) -> None:
+    """Load the whole market anew in each round."""
+    market = Market(options.metric_count)
+    batches = list(market.batches())
+    print(f"loading: {market.point_count:,} points", flush=True)
+    sqlite = [_load_sqlite(batches, market) for _ in range(options.slow_rounds)]
+    what = f"bulk load of {market.point_count:,} points"
+    goal = Goal(f"{what} into SQLite, points/s", Bound.AT_LEAST, SQLITE_GOAL, Spread.of(sqlite), "absolute")
+    report.goal(goal)
+    rows = [["Tickwatch into SQLite", number(Spread.of(sqlite))]]
+    try:
+        with influxd() as influx:
+            ours, peers = _load_influx(influx, market, batches, options.slow_rounds)
+    except MissingPeerError as error:
+        report.skip("bulk load into InfluxDB", error)
+    else:
+        share = ratios(ours, best(*peers.values(), greatest=True))
+        report.goal(Goal(f"{what} into InfluxDB / pre-encoded line protocol", Bound.AT_LEAST, 0.7, share))
+        rows.append(["Tickwatch into InfluxDB", number(Spread.of(ours))])
+        for connections, rates in peers.items():
+            name = f"pre-encoded line protocol into influxd, bodies of 2 MB, connections: {connections}"
+            rows.append([name, number(Spread.of(rates))])
+    report.table(Table(f"Bulk load, {market.metric_count:,} metrics", ["what", "points/s"], rows))
+
+
+def _load_sqlite(batches: Sequence[Points], market: Market) -> float:
+    with scratch() as folder, opened(f"sqlite:{folder}/tickwatch.db") as store:
+        started = time.perf_counter()
+        store.write_batches(batches)
+        return market.point_count / (time.perf_counter() - started)
+
+
+def _load_influx(
+    influx: Influx, market: Market, batches: Sequence[Points], rounds: int
+) -> tuple[list[float], dict[int, list[float]]]:
+    """Return points per second round by round: ours, and of ready bodies by the number of connections."""
+    ready = list(bodies(market.line_protocol(qualities=True)))
+    ours: list[float] = []
+    peers: dict[int, list[float]] = {1: [], 2: []}
+    for turn in range(rounds):
+        with influx.bucket(f"ours-{turn}") as bucket, opened(influx.store_url(bucket)) as store:
+            started = time.perf_counter()
+            store.write_batches(batches)
+            ours.append(market.point_count / (time.perf_counter() - started))
+            _check_count(influx, bucket, market)
+        for connections, rates in peers.items():
+            with influx.bucket(f"ready-{turn}-{connections}") as bucket:
+                started = time.perf_counter()
+                _post_all(influx, bucket, ready, connections)
+                rates.append(market.point_count / (time.perf_counter() - started))
+                _check_count(influx, bucket, market)
+    return ours, peers
+
+
+def _post_all(influx: Influx, bucket: str, ready: Sequence[bytes], connections: int) -> None:
+    """Post the bodies in order, dealt out to so many keep-alive connections."""
+    with ThreadPoolExecutor(connections) as pool:
+        list(pool.map(lambda first: _post(influx, bucket, ready[first::connections]), range(connections)))
+
+
+def _post(influx: Influx, bucket: str, ready: Iterable[bytes]) -> None:
+    connection = http.client.HTTPConnection(urlsplit(influx.url).netloc, timeout=120)
+    try:
+        for body in ready:
+            path = f"/api/v2/write?org={ORG}&bucket={bucket}&precision=s"
+            connection.request("POST", path, body, influx.headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status != http.client.NO_CONTENT:
+                raise RuntimeError(f"influxd answered {answer.status}: {text[:500]!r}")
+    finally:
+        connection.close()
+
+
+def _check_count(influx: Influx, bucket: str, market: Market) -> None:
+    """Make sure that all prices have arrived."""
+    start, stop = (slot_time(slot).isoformat() for slot in (market.window.start, market.window.end))
+    query = (
+        f'from(bucket: "{bucket}") |> range(start: {start}, stop: {stop}) '
+        '|> filter(fn: (r) => r._measurement == "metric" and r._field == "price") |> count() |> group() |> sum()'
+    )
+    found = flux_asker(influx, query)()
+    expected = market.metric_count * len(market.window)
+    if found != [str(expected)]:
+        raise RuntimeError(f"{bucket} holds {found} prices, not {expected}")

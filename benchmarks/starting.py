@@ -1,0 +1,146 @@
+"""Section `starting`: a collector's run from process start, and the query service from process start to serving."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from benchmarks.data import Market
+from benchmarks.options import Options
+from benchmarks.processes import running
+from benchmarks.report import Report, Table, number
+from benchmarks.servers import (
+    ORG,
+    TICKWATCH,
+    Influx,
+    MissingPeerError,
+    fetch,
+    influxd,
+    scratch,
+    starting_query_service,
+    tickwatch_environment,
+)
+from benchmarks.statistics import Bound, Goal, Spread, ratios
+from benchmarks.stores import load_store, opened
+from services.core.model import slot_time
+from services.query.window import HOT_SLOTS
+
+_RIG = Path(os.environ.get("TICKWATCH_RIG", Path(__file__).resolve().parents[2] / "shared" / "rig"))
+
+
+def run(options: Options, report: Report) -> None:
+    """Start collectors and query services over and over."""
+    print("starting", flush=True)
+    try:
+        _start_collectors(options, report)
+    except MissingPeerError as error:
+        report.skip("a collector's cold start", error)
+    try:
+        _start_query_services(options, report)
+    except MissingPeerError as error:
+        report.skip("readiness of the query service on InfluxDB", error)
+
+
+@contextlib.contextmanager
+def _exchange() -> Iterator[str]:
+    """Run a stand-in for Kraken that serves recorded data; gives its address."""
+    script = _RIG / "exchange"
+    if not script.exists():
+        raise MissingPeerError(f"no exchange to sample in {_RIG}: set TICKWATCH_RIG")
+    with scratch() as folder, running([sys.executable, script, "--port", "0"], log=folder / "log") as process:
+        log = folder / "log"
+        process.wait_until(lambda: "listening on" in log.read_text())
+        yield log.read_text().split("listening on ")[1].split()[0]
+
+
+def _timed(command: list[str], environment: Mapping[str, str]) -> float:
+    """Return seconds from a process's start to its end, which must be a success."""
+    started = time.perf_counter()
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(f"{command} exited with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+    return seconds
+
+
+def _start_collectors(options: Options, report: Report) -> None:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(scratch())
+        address = stack.enter_context(_exchange())
+        stores = {"SQLite": f"sqlite:{folder}/tickwatch.db"}
+        try:
+            influx = stack.enter_context(influxd())
+            stores["InfluxDB"] = influx.store_url(stack.enter_context(influx.bucket("cold")))
+        except MissingPeerError as error:
+            report.skip("a collector's cold start on InfluxDB", error)
+        works: dict[str, Callable[[], float]] = {
+            "httpx": lambda: _timed([sys.executable, "-c", "import httpx"], {}),
+            "python": lambda: _timed([sys.executable, "-c", "pass"], {}),
+        }
+        for name, url in stores.items():
+            environment = {**tickwatch_environment(url), "TICKWATCH_EXCHANGES__KRAKEN__BASE_URL": address}
+            works[name] = lambda environment=environment: _timed([*TICKWATCH, "collect"], environment)  # type: ignore[misc]  # bound now
+        times: dict[str, list[float]] = {name: [] for name in works}
+        for turn in range(options.slow_rounds * 2 + 1):
+            for name, work in works.items():
+                seconds = work()
+                if turn:  # the first run fills the past and the page cache
+                    times[name].append(seconds)
+        for url in stores.values():
+            with opened(url) as store:
+                if store.newest_run_slot() is None:
+                    raise RuntimeError(f"the collector left no points in {url}")
+    for name in stores:
+        goal = f"a collector's run on {name}, process start to end / python -c 'import httpx'"
+        report.goal(Goal(goal, Bound.AT_MOST, 3, ratios(times[name], times["httpx"])))
+    names = {"httpx": "python -c 'import httpx'", "python": "python -c pass"}
+    rows = [[names.get(name, f"tickwatch collect, {name}"), number(Spread.of(times[name]))] for name in works]
+    note = "Three metrics of a stand-in for Kraken on loopback, whose answering is part of the time."
+    report.table(Table("A collector's cold start", ["process", "seconds, start to end"], rows, note))
+
+
+def _start_query_services(options: Options, report: Report) -> None:
+    market = Market(options.metric_count)
+    ready: list[float] = []
+    downloads: list[float] = []
+    size = 0
+    with influxd() as influx, influx.bucket("market") as bucket:
+        load_store(influx.store_url(bucket), market)
+        for turn in range(options.slow_rounds + 1):
+            started = time.perf_counter()
+            with starting_query_service(influx.store_url(bucket)) as server:
+                server.process.wait_until(server.is_serving, seconds=600)
+                seconds = time.perf_counter() - started
+            started = time.perf_counter()
+            size = _download(influx, bucket, market)
+            if turn:  # the first finds influxd's caches cold
+                ready.append(seconds)
+                downloads.append(time.perf_counter() - started)
+    what = f"query service ready with {market.metric_count:,} metrics on InfluxDB"
+    report.goal(Goal(f"{what} / download of the same as CSV", Bound.AT_MOST, 1.5, ratios(ready, downloads)))
+    rows = [[f"{what}, from process start", number(Spread.of(ready))]]
+    rows += [[f"download of the four measures as CSV ({size / 1e6:,.0f} MB)", number(Spread.of(downloads))]]
+    report.table(Table("Readiness of the query service", ["what", "seconds"], rows))
+
+
+def _download(influx: Influx, bucket: str, market: Market) -> int:
+    """Download the values of a window as CSV, nothing parsed; returns how many bytes they were."""
+    start, stop = (slot_time(slot).isoformat() for slot in (market.window.end - HOT_SLOTS, market.window.end))
+    query = (
+        f'from(bucket: "{bucket}") |> range(start: {start}, stop: {stop}) '
+        '|> filter(fn: (r) => r._measurement == "metric")'
+    )
+    body = json.dumps({"query": query, "type": "flux", "dialect": {"annotations": []}}).encode()
+    headers = {**influx.headers, "Content-Type": "application/json"}
+    text = fetch(f"{influx.url}/api/v2/query?org={ORG}", body=body, headers=headers)
+    values = len(re.findall(rb",price,", text[:100_000]))
+    if not values:
+        raise RuntimeError(f"not a download of points: {text[:300]!r}")
+    return len(text)
