@@ -1,0 +1,121 @@
+"""What can go wrong, as exceptions that say what to do about it.
+
+Error                       any failed call; `reason` is stable, `message` is for people
+├── InvalidInputError       correct the argument that `field` names
+├── MetricNotFoundError     no such metric in the store; `similar` names the nearest
+├── CursorExpiredError      the stream cannot be resumed without a gap: read the history anew
+├── UnavailableError        try again, after `retry_after_seconds` where that is known
+└── DeadlineExceededError   no answer in time
+"""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+class Error(Exception):
+    """A call that failed.
+
+    `code` is the gRPC status as a word, such as NOT_FOUND. `reason` is the service's own, such as METRIC_NOT_FOUND, or
+    empty where the failure did not come from the service. `field` and `hint` say which argument is wrong and what would
+    be right. `metadata` has every changing part of the message.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        reason: str,
+        message: str,
+        *,
+        field: str = "",
+        hint: str = "",
+        retry_after_seconds: float | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.field = field
+        self.hint = hint
+        self.retry_after_seconds = retry_after_seconds
+        self.metadata = metadata or {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.code}, {self.reason}, {self.message!r})"
+
+
+class InvalidInputError(Error):
+    """An argument is wrong; `field` names it."""
+
+
+class MetricNotFoundError(Error):
+    """The store has no point of this metric."""
+
+    @property
+    def similar(self) -> tuple[str, ...]:
+        """The nearest names that the store knows."""
+        return tuple(name for name in self.metadata.get("similar", "").split(",") if name)
+
+
+class CursorExpiredError(Error):
+    """The service has forgotten what followed the cursor."""
+
+
+class UnavailableError(Error):
+    """Nobody answers, or the one who answers asks to be called later."""
+
+
+class DeadlineExceededError(Error):
+    """The answer did not come in time."""
+
+
+_BY_CODE: dict[grpc.StatusCode, type[Error]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInputError,
+    grpc.StatusCode.NOT_FOUND: MetricNotFoundError,
+    grpc.StatusCode.OUT_OF_RANGE: CursorExpiredError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+}
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> Error:
+    """Return what a failed call means, read from the details in its trailers where there are some."""
+    code, message = error.code(), error.details() or ""
+    info, reason, field, retry = error_details_pb2.ErrorInfo(), "", "", None
+    for detail in _details(error):
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            detail.Unpack(info)
+            reason = info.reason
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad_request = error_details_pb2.BadRequest()
+            detail.Unpack(bad_request)
+            field = bad_request.field_violations[0].field if bad_request.field_violations else ""
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry_info = error_details_pb2.RetryInfo()
+            detail.Unpack(retry_info)
+            retry = retry_info.retry_delay.ToTimedelta().total_seconds()
+    metadata = dict(info.metadata)
+    return _BY_CODE.get(code, Error)(
+        code.name,
+        reason,
+        message,
+        field=field,
+        hint=metadata.get("hint", ""),
+        retry_after_seconds=retry,
+        metadata=metadata,
+    )
+
+
+def _details(error: grpc.aio.AioRpcError) -> list[status_pb2.Any]:
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return list(status_pb2.Status.FromString(value).details)
+            except DecodeError:  # somebody else's trailer of the same name
+                return []
+    return []

@@ -1,0 +1,80 @@
+"""The published client against a real server."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+import tickwatch
+
+from services.core.model import DAY_SLOTS, Measure, Series, Window
+from tests.support.query import LAST, make_market, make_store, names, serve
+
+
+async def test_history_comes_as_numpy() -> None:
+    """A history has float64 values that nobody can change by mistake, and a time for each of them."""
+    market = make_market(["SIM:AAA"], holes=0.1)
+    async with serve(make_store(market)) as service, tickwatch.Client(service.server.address) as client:
+        history = await client.get_history("SIM:AAA", "price")
+        part = await client.get_history(
+            "SIM:AAA",
+            "volume",
+            start=dt.datetime.fromtimestamp((LAST - 59) * 60, dt.UTC),
+            end=np.datetime64((LAST + 1) * 60, "s"),
+            interval=dt.timedelta(minutes=10),
+            aggregation="max",
+        )
+
+    np.testing.assert_array_equal(
+        history.values, market.expected(Series("SIM:AAA", Measure.PRICE), Window.ending(LAST + 1))
+    )
+    assert history.values.dtype == np.float64
+    assert not history.values.flags.writeable
+    assert history.times.dtype == np.dtype("datetime64[m]")
+    assert history.times[-1] == np.datetime64(LAST * 60, "s")
+    assert len(history.times) == DAY_SLOTS
+    assert len(part.values) == 6
+    assert part.interval == dt.timedelta(minutes=10)
+    assert part.times[1] - part.times[0] == np.timedelta64(10, "m")
+
+
+async def test_lists_and_rankings_come_whole() -> None:
+    """The client walks pages by itself: 2,500 metrics are listed and ranked in order, or as many as were asked for."""
+    market = make_market(names(2500), slots=3, measures=[Measure.PRICE])
+    async with serve(make_store(market)) as service, tickwatch.Client(service.server.address) as client:
+        listed = [metric.name async for metric in client.list_metrics()]
+        ranked = await client.rank_metrics("price", window=dt.timedelta(minutes=3))
+        best = await client.rank_metrics("price", window=dt.timedelta(minutes=3), limit=1200)
+
+    assert listed == names(2500)
+    assert [r.rank for r in ranked.rankings] == list(range(1, 2501))
+    assert ranked.ranked_count == best.ranked_count == 2500
+    assert best.rankings == ranked.rankings[:1200]
+
+
+async def test_errors_are_typed() -> None:
+    """What the service refuses arrives as an exception with code, reason, field and hint."""
+    market = make_market(["SIM:AAA"])
+    async with serve(make_store(market)) as service, tickwatch.Client(service.server.address) as client:
+        with pytest.raises(tickwatch.MetricNotFoundError) as missing:
+            await client.get_history("SIM:AAB", "price")
+        with pytest.raises(tickwatch.InvalidInputError) as refused:
+            await client.get_history("SIM:AAA", "price", interval=dt.timedelta(seconds=90))
+        with pytest.raises(tickwatch.InvalidInputError, match="one of price, volume") as local:
+            await client.get_history("SIM:AAA", "prize")
+        with pytest.raises(tickwatch.InvalidInputError, match="no time zone"):
+            await client.get_history("SIM:AAA", "price", start=dt.datetime(2026, 1, 1))  # noqa: DTZ001 - the very point
+
+    assert (missing.value.code, missing.value.reason) == ("NOT_FOUND", "METRIC_NOT_FOUND")
+    assert missing.value.similar == ("SIM:AAA",)
+    assert (refused.value.code, refused.value.field) == ("INVALID_ARGUMENT", "interval")
+    assert refused.value.hint == "whole minutes from 60s to 86400s"
+    assert local.value.field == "measure"
+
+
+async def test_nobody_there_is_unavailable_in_time() -> None:
+    """A call to an address where nobody listens fails as UnavailableError, within the deadline."""
+    async with tickwatch.Client("127.0.0.1:1", timeout_seconds=1) as client:
+        with pytest.raises((tickwatch.UnavailableError, tickwatch.DeadlineExceededError)):
+            await client.get_history("SIM:AAA", "price")

@@ -1,0 +1,156 @@
+"""A query service on a memory store, with a market whose every value is known, and a record of every error it gave."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import grpc
+import numpy as np
+from google.rpc import error_details_pb2, status_pb2
+from tickwatch.v1 import query_pb2_grpc
+
+from services.core.clock import ManualClock
+from services.core.model import DAY_SLOTS, Floats, Measure, Outcome, Points, Quality, Run, Series, Slot, Window
+from services.core.store.memory import MemoryMetricStore
+from services.query.server import QueryServer, open_query_server
+
+NOW = 1_795_500_030.0
+"""Half past some minute in November 2026."""
+
+LAST = Slot(int(NOW // 60) - 1)
+"""The last complete slot at `NOW`."""
+
+
+class Wrong(NamedTuple):
+    """An error as a caller sees it."""
+
+    code: str
+    reason: str
+    field: str
+    message: str
+    retry_seconds: float | None = None
+
+
+seen: list[Wrong] = []
+"""Every error that any call of this process' tests was given, for the test that knows which reasons there are."""
+
+
+def read_error(error: grpc.RpcError) -> Wrong:
+    """Return a failed call's error, and remember it."""
+    assert isinstance(error, (grpc.aio.AioRpcError, grpc.Call))
+    reason, field, retry = "", "", None
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                info, bad, again = (
+                    error_details_pb2.ErrorInfo(),
+                    error_details_pb2.BadRequest(),
+                    error_details_pb2.RetryInfo(),
+                )
+                if detail.Unpack(info):
+                    assert info.domain == "tickwatch"
+                    reason = info.reason
+                if detail.Unpack(bad):
+                    (violation,) = bad.field_violations
+                    field = violation.field
+                if detail.Unpack(again):
+                    retry = again.retry_delay.ToMilliseconds() / 1000
+    wrong = Wrong(error.code().name, reason, field, error.details() or "", retry)
+    seen.append(wrong)
+    return wrong
+
+
+async def failure(call: Any) -> Wrong:
+    """Await a call that has to fail, and return its error."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        return read_error(error)
+    raise AssertionError(f"answered instead of failing: {answer}")
+
+
+@dataclass(frozen=True)
+class Market:
+    """What a store was filled with: a walk for every series, by slot from `start` on; NaN where there is no point."""
+
+    start: Slot
+    values: dict[Series, Floats]
+
+    def expected(self, series: Series, window: Window) -> Floats:
+        """Return a series over a window; NaN outside what there is."""
+        out = np.full(len(window), np.nan)
+        for at, slot in enumerate(range(window.start, window.end)):
+            if 0 <= slot - self.start < len(self.values[series]):
+                out[at] = self.values[series][slot - self.start]
+        return out
+
+    def points(self, quality: Quality = Quality.OBSERVED) -> Points:
+        """Return all points of the market."""
+        return Points.of(
+            (series, self.start + place, float(values[place]), quality)
+            for series, values in self.values.items()
+            for place in np.flatnonzero(~np.isnan(values)).tolist()
+        )
+
+
+def make_market(
+    metrics: Iterable[str],
+    *,
+    end: Slot = Slot(LAST + 1),
+    slots: int = DAY_SLOTS,
+    measures: Iterable[Measure] = (Measure.PRICE, Measure.VOLUME),
+    holes: float = 0.0,
+    seed: int = 1,
+) -> Market:
+    """Make a seeded walk for every metric and measure over the slots before `end`; `holes` is the share left out."""
+    random = np.random.default_rng(seed)
+    values = {}
+    for metric in metrics:
+        for measure in measures:
+            walk = 100 + random.normal(size=slots).cumsum() * random.uniform(0.01, 2)
+            walk[random.random(slots) < holes] = np.nan
+            values[Series(metric, measure)] = walk
+    return Market(Slot(end - slots), values)
+
+
+def make_store(market: Market | None = None, clock: ManualClock | None = None) -> MemoryMetricStore:
+    """Return a memory store at `NOW` that has the market and a run of its last slot."""
+    store = MemoryMetricStore(clock=clock or ManualClock(NOW))
+    if market is not None:
+        store.write(market.points())
+        record_run(store, Slot(market.start + max(len(values) for values in market.values.values()) - 1))
+    return store
+
+
+def record_run(store: MemoryMetricStore, slot: Slot, exchange: str = "SIM") -> None:
+    """Note that a run has written a slot."""
+    store.record_run(Run(exchange, slot, (slot + 1) * 60.0 + 5, 1, Outcome.OK))
+
+
+def names(count: int, exchange: str = "SIM") -> list[str]:
+    """Return so many metrics' names, in ascending order."""
+    return [f"{exchange}:P{number:05d}" for number in range(count)]
+
+
+class Service(NamedTuple):
+    """A running query service and a raw stub on it."""
+
+    server: QueryServer
+    stub: query_pb2_grpc.QueryServiceAsyncStub
+    channel: grpc.aio.Channel
+    clock: ManualClock
+
+
+@asynccontextmanager
+async def serve(reader: Any, **options: Any) -> AsyncIterator[Service]:
+    """Serve a store on a free port until the context ends, following it every 10 ms."""
+    clock = options.pop("clock", None) or ManualClock(NOW)
+    settings = {"listen": "127.0.0.1:0", "poll_interval_seconds": 0.01, "grace_seconds": 2.0, **options}
+    async with open_query_server(reader=reader, clock=clock, **settings) as server:
+        await server.ready()
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            stub: query_pb2_grpc.QueryServiceAsyncStub = query_pb2_grpc.QueryServiceStub(channel)
+            yield Service(server, stub, channel, clock)
