@@ -10,6 +10,7 @@ measures that follow from it (`volume` from 1440 minutes, `change_*` from the pr
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,12 @@ class BackfillReport:
     def exit_code(self) -> int:
         """0 where everything that exists was filled, 1 where some metric was given up."""
         return int(bool(self.failures))
+
+    def to_json(self) -> str:
+        """One line; times are ISO 8601."""
+        start, end = (f"{slot_time(slot):%Y-%m-%dT%H:%M:%SZ}" for slot in (self.window.start, self.window.end))
+        summary = {"start": start, "end": end, "points": self.point_count, "failures": self.failures}
+        return json.dumps({**summary, "exit_code": self.exit_code}, ensure_ascii=False)
 
 
 def window_since(length: int, now: float) -> Window:
@@ -111,7 +118,7 @@ class _Backfill:
         ledger = await self._read()
         holes = _holes(ledger, self._window)
         known = len(self._window) - len(holes)
-        self._meter.give(known)
+        self._meter.give(known, f"{self.metric}: {known} minutes are in the store")
         if holes:
             try:
                 candles = await self._exchange.candles(self._pair, Window(holes[0], self._window.end))

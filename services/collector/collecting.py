@@ -68,7 +68,7 @@ def in_shard(metric: str, shard: tuple[int, int]) -> bool:
 
 
 class Collector:
-    """Makes runs. Exchanges are built when the catalog first names them, and kept."""
+    """Makes runs. Exchanges are built when the catalog first names them, and kept; those in `exchanges` are there."""
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class Collector:
         clock: Clock,
         shard: tuple[int, int] = (0, 1),
         deadline_seconds: float = DEADLINE_SECONDS,
+        exchanges: Mapping[str, Exchange] | None = None,
     ) -> None:
         if not 0 <= shard[0] < shard[1]:
             raise InvalidInputError("shard", f"{shard[0]}/{shard[1]} is no part of a whole", "I/N with 0 <= I < N")
@@ -90,7 +91,7 @@ class Collector:
         self._shard = shard
         self._deadline_seconds = deadline_seconds
         self._options = {exchange_name(name, "exchanges"): options for name, options in exchange_options.items()}
-        self._exchanges: dict[str, Exchange] = {}
+        self._exchanges = dict(exchanges or {})
 
     async def collect(self, slot: Slot) -> RunReport:
         """Make the run of this slot.

@@ -35,10 +35,10 @@ class Meter:
         self._done = self._given = 0
         self._started = time.monotonic()
 
-    def give(self, amount: int) -> None:
-        """Count what was settled before the job began; it does not add to the rate."""
+    def give(self, amount: int, message: str) -> None:
+        """Count what was settled before the job began, and report; it does not add to the rate."""
         self._given += amount
-        self._done += amount
+        self.add(amount, message)
 
     def add(self, amount: int, message: str) -> None:
         """Count what has been settled, and report."""

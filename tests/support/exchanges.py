@@ -1,16 +1,20 @@
-"""The rig's exchange as a process, for tests of whatever talks to an exchange over HTTP."""
+"""Exchanges for tests: the rig's as a process over HTTP, and one that says what a test put into it."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
+from services.collector.exchanges.base import Candles, Exchange, Sample, Ticker
+from services.core.errors import ExchangeError
+from services.core.model import Slot, Window
 from tests.support.needs import require_rig
 
 _TIMEOUT_SECONDS = 30.0
@@ -67,3 +71,67 @@ def running_exchange(*args: str) -> Iterator[RunningExchange]:
         process.terminate()
         process.wait(timeout=_TIMEOUT_SECONDS)
         process.stdout.close()
+
+
+class ScriptedExchange(Exchange):
+    """An exchange that says what a test put into it, and remembers what it was asked.
+
+    Its candles are those in `minutes` up to `newest`; `older_reach` slots before that only `older_candles` tells them.
+    """
+
+    candle_reach: int | None = 720
+    coarse_minutes = 5
+
+    def __init__(self, name: str, newest: Slot) -> None:
+        self.name = name
+        self.newest = newest
+        self.minutes: dict[str, dict[int, tuple[float, float]]] = {}
+        """By pair and slot, close and volume."""
+        self.tickers: dict[str, Ticker] = {}
+        self.candle_failures: dict[str, Exception] = {}
+        self.ticker_failures: dict[str, ExchangeError] = {}
+        self.older_failures: list[ExchangeError] = []
+        """Raised by the next calls of `older_candles`, each after one piece."""
+        self.coarse: dict[str, dict[Slot, float]] = {}
+        self.asked: list[tuple[str, str, Window | None]] = []
+        """Question, pair (or pairs) and window, in order."""
+        self.gate: asyncio.Event | None = None
+        """Candles are told once it is set."""
+        self.closed = False
+
+    async def sample(self, pairs: Sequence[str]) -> Sample:
+        self.asked.append(("sample", ",".join(pairs), None))
+        failures = {pair: self.ticker_failures[pair] for pair in pairs if pair in self.ticker_failures}
+        return Sample({pair: self.tickers[pair] for pair in pairs if pair in self.tickers}, failures)
+
+    async def candles(self, pair: str, window: Window) -> Candles:
+        self.asked.append(("candles", pair, window))
+        if self.gate:
+            await self.gate.wait()
+        if pair in self.candle_failures:
+            raise self.candle_failures[pair]
+        first = self.newest + 1 - (self.candle_reach or len(window))
+        return self._told(pair, Window(max(window.start, Slot(first)), Slot(self.newest + 1)))
+
+    async def older_candles(self, pair: str, window: Window) -> AsyncIterator[Candles]:
+        self.asked.append(("older", pair, window))
+        for start in range(window.start, window.end, 60):
+            yield self._told(pair, Window(Slot(start), Slot(min(start + 60, window.end))))
+            if self.older_failures:
+                raise self.older_failures.pop(0)
+
+    async def coarse_closes(self, pair: str, window: Window) -> Mapping[Slot, float]:
+        self.asked.append(("coarse", pair, window))
+        return {slot: close for slot, close in self.coarse.get(pair, {}).items() if slot in window}
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def questions(self, kind: str) -> list[tuple[str, Window | None]]:
+        """What was asked of this kind."""
+        return [(pair, window) for asked, pair, window in self.asked if asked == kind]
+
+    def _told(self, pair: str, window: Window) -> Candles:
+        known = self.minutes.get(pair, {})
+        slots = [slot for slot in range(window.start, window.end) if slot in known]
+        return Candles.of(window, slots, [known[s][0] for s in slots], [known[s][1] for s in slots])
