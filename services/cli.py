@@ -1,0 +1,323 @@
+"""The `tickwatch` command: one command for every role and every question.
+
+It parses, loads the settings, and hands over; what a role does is written in the role. Everything but click is imported
+within the command that needs it, because a collector run starts every minute and pays for each import.
+
+Exit codes: 0 done, 1 failed in part (some exchange, pair or row; no answer), 2 wrong usage or configuration, 3 the
+store is out of reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from services.arguments import DURATION, MEASURE, SHARD, TIME, to_slot
+from services.core.errors import InvalidInputError, StoreRefusedError, StoreUnavailableError, TickwatchError
+from services.core.model import Measure, Slot
+
+if TYPE_CHECKING:
+    import tickwatch
+
+    from services.core.settings import Settings
+
+EXIT_FAILED, EXIT_USAGE, EXIT_STORE = 1, 2, 3
+
+_output = click.option(
+    "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="For people, or for a pipe."
+)
+_server = click.option(
+    "--server",
+    envvar="TICKWATCH_SERVER",
+    default="127.0.0.1:50051",
+    show_default=True,
+    help="The query service, HOST:PORT or dns:///NAME:PORT.",
+)
+
+
+class Context:
+    """What every command can ask for: the settings, read only when they are needed."""
+
+    def __init__(self, config: Path | None, store: str | None) -> None:
+        self._config = config
+        self._store = store
+
+    def settings(self) -> Settings:
+        """Read the settings, the command line's flags on top."""
+        from services.core.settings import load_settings
+
+        settings = load_settings(self._config)
+        return settings if self._store is None else settings.model_copy(update={"store": self._store})
+
+
+pass_context = click.make_pass_decorator(Context)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Settings file; else TICKWATCH_CONFIG or ./tickwatch.yaml."
+)
+@click.option("--store", metavar="URL", help="sqlite:PATH or influxdb+http://HOST:8086/ORG/BUCKET.")
+@click.version_option(package_name="tickwatch")
+@click.pass_context
+def cli(context: click.Context, config: Path | None, store: str | None) -> None:
+    """Sample crypto exchanges every minute; answer what happened in the last 24 hours.
+
+    Start with `tickwatch up`: it runs everything in one process.
+    """
+    context.obj = Context(config, store)
+
+
+@cli.command()
+@click.option("--exchange", type=click.Choice(["kraken", "simulated"]), help="Insist on this exchange.")
+@click.option("--listen", metavar="HOST:PORT", help="Where to answer gRPC; else query.listen of the settings.")
+@pass_context
+def up(context: Context, exchange: str | None, listen: str | None) -> None:
+    """Run everything in one process, on SQLite: fill in the last 24 hours, then add a point every minute."""
+    from services.all_in_one import run_all
+
+    sys.exit(asyncio.run(run_all(context.settings(), exchange=exchange, listen=listen)))
+
+
+@cli.command()
+@click.option(
+    "--at", type=TIME, metavar="TIME", help="The time the run was scheduled for; it writes the minute before."
+)
+@click.option("--loop", is_flag=True, help="Stay up and run after every minute.")
+@click.option("--shard", type=SHARD, metavar="I/N", help="Only the metrics whose hash falls in part I of N.")
+@pass_context
+def collect(context: Context, at: datetime | None, *, loop: bool, shard: tuple[int, int] | None) -> None:
+    """Sample every exchange of the catalog once, and write the minute that has just ended."""
+    from services import wiring
+    from services.collector import job
+
+    if loop and at is not None:
+        raise click.UsageError("--at is of one run; leave it out with --loop.")
+    settings = context.settings()
+    arguments = wiring.collector_arguments(settings) | ({"shard": shard} if shard else {})
+    if loop:
+        sys.exit(asyncio.run(job.run_forever(**arguments, settle_seconds=settings.collector.settle_seconds)))
+    slot = None if at is None else Slot(to_slot(at) - 1)
+    sys.exit(asyncio.run(job.run_once(**arguments, slot=slot, job_name=settings.collector.job_name)))
+
+
+@cli.command()
+@click.option("--since", type=DURATION, metavar="DURATION", help="Fill what is missing in this long a time, as in 24h.")
+@click.option("--from", "file", type=click.Path(path_type=Path, dir_okay=False), help="Load a .csv or .csv.gz file.")
+@click.option("--metric", help="With --from: the metric of an exchange's candle file, which does not name it.")
+@pass_context
+def backfill(context: Context, since: timedelta | None, file: Path | None, metric: str | None) -> None:
+    """Fill in what was missed, from the exchanges or from a file; started again, it goes on where it was.
+
+    A file has the columns metric,measure,time,value under a header of these names, or is an exchange's file of candles
+    without a header: time,open,high,low,close,volume,count. Standard output gets one JSON line at the end.
+    """
+    if (since is None) == (file is None):
+        raise click.UsageError("give either --since DURATION or --from FILE.")
+    if metric is not None and file is None:
+        raise click.UsageError("--metric is of a file; give --from FILE with it.")
+    settings = context.settings()
+    if file is not None:
+        sys.exit(_load(settings, file, metric))
+    assert since is not None  # noqa: S101  # one of the two was given
+    sys.exit(asyncio.run(_backfill(settings, int(since.total_seconds()) // 60)))
+
+
+def _load(settings: Settings, file: Path, metric: str | None) -> int:
+    from services import wiring
+    from services.collector.bulk import load_file
+    from services.printing import showing_progress
+
+    with wiring.open_store(settings) as store, showing_progress(f"loading {file.name}") as progress:
+        report = load_file(file, writer=store, metric=metric, progress=progress)
+    for problem in report.problems:
+        click.echo(f"{file}: {problem}", err=True)
+    if report.bad_count > len(report.problems):
+        click.echo(f"{file}: {report.bad_count - len(report.problems)} more rows were not loaded", err=True)
+    click.echo(report.to_json())
+    return report.exit_code
+
+
+async def _backfill(settings: Settings, length: int) -> int:
+    from services import wiring
+    from services.collector.backfill import backfill, window_since
+    from services.collector.job import open_collector
+    from services.printing import showing_progress
+
+    arguments = wiring.collector_arguments(settings)
+    with wiring.open_store(settings) as store:
+        opened = open_collector(
+            store,
+            catalog=arguments["catalog"],
+            exchange_options=arguments["exchange_options"],
+            shard=arguments["shard"],
+        )
+        async with opened as collector:
+            window = window_since(length, collector.clock.now())
+            with showing_progress("filling in") as progress:
+                report = await backfill(collector, window, progress=progress)
+    for name, words in report.failures.items():
+        click.echo(f"{name}: given up, run it again to go on: {words}", err=True)
+    click.echo(report.to_json())
+    return report.exit_code
+
+
+@cli.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where to answer; else query.listen of the settings.")
+@pass_context
+def query(context: Context, listen: str | None) -> None:
+    """Answer gRPC: ListMetrics, GetHistory, RankMetrics, WatchPoints."""
+    asyncio.run(_serve_queries(context.settings(), listen))
+
+
+async def _serve_queries(settings: Settings, listen: str | None) -> None:
+    from contextlib import AsyncExitStack
+
+    from prometheus_client import CollectorRegistry
+
+    from services import wiring
+    from services.core.stopping import stop_signals
+    from services.core.telemetry import serve_metrics
+    from services.query.server import open_query_server
+
+    wiring.configure_logs(settings)
+    registry = CollectorRegistry()
+    async with AsyncExitStack() as stack:
+        stop = stack.enter_context(stop_signals())
+        store = stack.enter_context(wiring.open_store(settings))
+        if settings.metrics.listen:
+            stack.enter_context(serve_metrics(settings.metrics.listen, registry))
+        server = await stack.enter_async_context(
+            open_query_server(reader=store, registry=registry, **wiring.query_arguments(settings, listen))
+        )
+        click.echo(f"tickwatch query: listening on {server.address}", err=True)
+        await stop.wait()
+
+
+@cli.command("list")
+@click.option("--exchange", help="Only this exchange's metrics, such as KRAKEN.")
+@_output
+@_server
+def list_metrics(exchange: str | None, output: str, server: str) -> None:
+    """List the metrics that have a point in the last 24 hours."""
+    from services.printing import print_metrics
+
+    async def ask(client: tickwatch.Client) -> list[tickwatch.Metric]:
+        return [metric async for metric in client.list_metrics(exchange=exchange)]
+
+    print_metrics(_ask(server, ask), output)
+
+
+@cli.command()
+@click.argument("metric")
+@click.argument("measure", type=MEASURE)
+@click.option("--since", type=DURATION, metavar="DURATION", help="How far back, as in 6h; else 24 hours.")
+@click.option("--start", type=TIME, metavar="TIME", help="The first minute, as in 2026-11-24T12:00Z.")
+@click.option("--end", type=TIME, metavar="TIME", help="The minute after the last.")
+@click.option("--interval", type=DURATION, metavar="DURATION", help="One value for so long a time, as in 5m.")
+@click.option(
+    "--aggregation", type=click.Choice(["last", "mean", "min", "max"]), help="How an interval becomes a value."
+)
+@_output
+@_server
+def history(
+    metric: str,
+    measure: Measure,
+    since: timedelta | None,
+    start: datetime | None,
+    end: datetime | None,
+    interval: timedelta | None,
+    aggregation: str | None,
+    output: str,
+    server: str,
+) -> None:
+    """Show how one measure of a metric went, as in: tickwatch history KRAKEN:BTCUSD price."""
+    from services.printing import print_history
+
+    if since is not None and start is not None:
+        raise click.UsageError("give either --since or --start.")
+
+    async def ask(client: tickwatch.Client) -> tickwatch.History:
+        first, last = start, end
+        if since is not None:
+            # Without an end the server knows best where the newest minute is; ask it, then step back from there.
+            if last is None:
+                newest = await client.get_history(metric, measure)
+                last = newest.start + len(newest.values) * newest.interval
+            first = last - since
+        return await client.get_history(
+            metric, measure, start=first, end=last, interval=interval, aggregation=aggregation
+        )
+
+    print_history(_ask(server, ask), output)
+
+
+@cli.command()
+@click.argument("measure", type=MEASURE)
+@click.option(
+    "--statistic",
+    type=click.Choice(["stddev", "coefficient_of_variation", "log_return_stddev"]),
+    default="stddev",
+    show_default=True,
+)
+@click.option("--window", type=DURATION, metavar="DURATION", help="How far back, at most 24h.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many to show.")
+@_output
+@_server
+def rank(measure: Measure, statistic: str, window: timedelta | None, limit: int, output: str, server: str) -> None:
+    """Rank the metrics by how much a measure moved, the most restless first."""
+    from services.printing import print_ranking
+
+    async def ask(client: tickwatch.Client) -> tickwatch.Rankings:
+        return await client.rank_metrics(measure, statistic=statistic, window=window, limit=limit)
+
+    print_ranking(_ask(server, ask), output)
+
+
+Answer = TypeVar("Answer")
+
+
+def _ask(server: str, question: Callable[[tickwatch.Client], Coroutine[Any, Any, Answer]]) -> Answer:
+    """Put a question to a query service; turn its refusal into one line with a hint."""
+    import tickwatch
+
+    async def ask() -> Answer:
+        async with tickwatch.Client(server) as client:
+            return await question(client)
+
+    try:
+        return asyncio.run(ask())
+    except tickwatch.Error as error:
+        hint = error.hint
+        if error.code == "UNAVAILABLE" and not error.reason:
+            hint = f"is one running at {server}? `tickwatch up` starts one; --server names another"
+        raise click.ClickException(f"{error.message}" + (f" ({hint})" if hint else "")) from error
+
+
+def main() -> None:
+    """Run the command; every error that is not a bug is one line on standard error."""
+    try:
+        cli(standalone_mode=True)
+    except InvalidInputError as error:
+        _fail(error, EXIT_USAGE)
+    except StoreUnavailableError as error:
+        _fail(error, EXIT_STORE)
+    except StoreRefusedError as error:
+        _fail(error, EXIT_USAGE)
+    except TickwatchError as error:
+        _fail(error, EXIT_FAILED)
+
+
+def _fail(error: TickwatchError, code: int) -> None:
+    click.echo(f"Error: {error}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

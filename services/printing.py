@@ -1,0 +1,252 @@
+"""Answers as people like to read them, and as pipes do.
+
+It takes what the Python client returns and writes to standard output; it asks nothing and computes nothing but what a
+reader would have to work out in the head. Tables are for eyes and may change; JSON and CSV are for programs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from services.core.clock import SystemClock
+from services.core.model import Floats
+
+if TYPE_CHECKING:
+    import tickwatch
+
+    from services.collector.progress import Progress
+
+_PLOT_HEIGHT = 16
+_LINE_EVERY_SECONDS = 5.0
+
+
+def print_metrics(metrics: Sequence[tickwatch.Metric], output: str) -> None:
+    """Write the metrics and what their last 24 hours hold."""
+    if output == "table":
+        _metrics_table(metrics)
+        return
+    rows = [
+        {
+            "metric": metric.name,
+            "measure": summary.measure,
+            "last_time": _time(summary.last_time),
+            "last_value": summary.last_value,
+            "point_count": summary.point_count,
+            "coverage": summary.coverage,
+        }
+        for metric in metrics
+        for summary in metric.measures
+    ]
+    _print_rows(rows, ("metric", "measure", "last_time", "last_value", "point_count", "coverage"), output)
+
+
+def print_history(history: tickwatch.History, output: str) -> None:
+    """Write one series: a plot with its figures, or every value (null or empty where there is no point)."""
+    if output == "table":
+        _history_plot(history)
+        return
+    moments = [_time(moment.astype("datetime64[s]").item().replace(tzinfo=UTC)) for moment in history.times]
+    values = [None if math.isnan(value) else value for value in history.values.tolist()]
+    rows = [{"time": moment, "value": value} for moment, value in zip(moments, values, strict=True)]
+    _print_rows(rows, ("time", "value"), output)
+
+
+def print_ranking(ranked: tickwatch.Rankings, output: str) -> None:
+    """Write the ranking, best first."""
+    if output == "table":
+        _ranking_table(ranked)
+        return
+    rows = [
+        {
+            "rank": ranking.rank,
+            "metric": ranking.metric,
+            "value": ranking.value,
+            "point_count": ranking.point_count,
+            "coverage": ranking.coverage,
+        }
+        for ranking in ranked.rankings
+    ]
+    _print_rows(rows, ("rank", "metric", "value", "point_count", "coverage"), output)
+
+
+@contextlib.contextmanager
+def showing_progress(title: str) -> Iterator[Callable[[Progress], None]]:
+    """Show a long job on standard error: a bar with rate and time left, or plain lines where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield _plain_progress(title)
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        bars.TextColumn("{task.fields[rate]}"),
+        bars.TextColumn("{task.fields[message]}"),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task(title, rate="", message="")
+
+        def show(progress: Progress) -> None:
+            display.update(
+                task, completed=progress.done, total=progress.total, rate=_rate(progress), message=progress.message
+            )
+
+        yield show
+
+
+def _plain_progress(title: str) -> Callable[[Progress], None]:
+    last = float("-inf")
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_EVERY_SECONDS:
+            last = time.monotonic()
+            share = progress.done / max(1, progress.total)
+            sys.stderr.write(f"{title}: {share:.0%}, {_rate(progress)}, {progress.message}\n")
+
+    return show
+
+
+def _rate(progress: Progress) -> str:
+    rate = f"{progress.rate:,.0f} {progress.unit}/s"
+    if progress.seconds_left is None:
+        return rate
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return f"{rate}, {minutes}:{seconds:02} left"
+
+
+def _print_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str], output: str) -> None:
+    if output == "json":
+        json.dump(list(rows), sys.stdout, allow_nan=False, indent=1)
+        sys.stdout.write("\n")
+        return
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _metrics_table(metrics: Sequence[tickwatch.Metric]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Metric", style="bold", no_wrap=True)
+    for title in ("Price", "24 h", "Vol 24 h", "Vol 1 m", "Points", "Newest"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for metric in metrics:
+        by_measure = {summary.measure: summary for summary in metric.measures}
+        price = by_measure.get("price")
+        shown = price or metric.measures[0]
+        change = by_measure.get("change_percentage")
+        table.add_row(
+            metric.name,
+            _number(price.last_value) if price else "-",
+            Text(f"{change.last_value:+.2f} %", style="green" if change.last_value >= 0 else "red") if change else "-",
+            *(_short(by_measure[name].last_value) if name in by_measure else "-" for name in ("volume", "volume_1m")),
+            f"{shown.coverage:.0%}",
+            _age(max(summary.last_time for summary in metric.measures)),
+        )
+    Console().print(table if metrics else "No metric has a point in the last 24 hours. Is a collector running?")
+
+
+def _ranking_table(ranked: tickwatch.Rankings) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("Rank", "Metric", f"{ranked.statistic.replace('_', ' ').capitalize()} of {ranked.measure}", "Points"):
+        table.add_column(title, justify="left" if title == "Metric" else "right")
+    for ranking in ranked.rankings:
+        table.add_row(
+            str(ranking.rank), ranking.metric, _number(ranking.value), f"{ranking.point_count} ({ranking.coverage:.0%})"
+        )
+    console.print(table)
+    if len(ranked.rankings) < ranked.ranked_count:
+        console.print(f"{len(ranked.rankings)} of {ranked.ranked_count} shown; more with --limit.")
+    if ranked.unranked:
+        console.print(f"Not ranked, for want of points: {', '.join(ranked.unranked)}")
+
+
+def _history_plot(history: tickwatch.History) -> None:
+    from rich.console import Console
+
+    console = Console()
+    values = history.values
+    present = values[~np.isnan(values)]
+    span = f"{_minute(history.start)} to {_minute(history.start + len(history.values) * history.interval)} UTC"
+    console.print(f"[bold]{history.metric}[/bold] {history.measure}, {span}")
+    if len(present):
+        console.file.write(_plot(values, console.width))
+        last = int(np.flatnonzero(~np.isnan(values))[-1])
+        figures = {"last": values[last], "least": present.min(), "mean": present.mean(), "greatest": present.max()}
+        console.print("   ".join(f"{name} {_number(float(value))}" for name, value in figures.items()))
+    missing = sum((gap.end - gap.start).total_seconds() for gap in history.missing) / 60
+    console.print(f"{history.coverage:.1%} of the minutes have a point, {missing:.0f} have none.")
+    if history.missing and len(history.missing) <= 3:  # noqa: PLR2004  # as many as fit on a line
+        console.print("Missing: " + ", ".join(f"{_minute(gap.start)}-{_minute(gap.end)}" for gap in history.missing))
+
+
+def _plot(values: Floats, width: int) -> str:
+    """Draw the values against the hours before the end; a gap stays empty."""
+    import plotille
+
+    figure = plotille.Figure()
+    figure.width, figure.height = max(30, min(width, 110) - 18), _PLOT_HEIGHT
+    figure.color_mode, figure.with_colors, figure.origin = "names", False, False
+    figure.x_label, figure.y_label = "hours before the end", ""
+    figure.set_x_limits(min_=-len(values) / 60, max_=0)
+    figure.x_ticks_fkt = lambda value, _: f"{value:.1f}"
+    figure.y_ticks_fkt = lambda value, _: _number(value, digits=5)
+    hours = (np.arange(len(values)) - len(values) + 1) / 60
+    present = np.flatnonzero(~np.isnan(values))
+    for run in np.split(present, np.flatnonzero(np.diff(present) > 1) + 1):
+        draw = figure.plot if len(run) > 1 else figure.scatter
+        draw(hours[run].tolist(), values[run].tolist())
+    return "\n".join(str(figure.show()).splitlines()[1:]) + "\n"  # without the empty label of the vertical axis
+
+
+def _number(value: float, digits: int = 6) -> str:
+    """Write a number with about so many digits, thousands parted."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = min(8, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+    return f"{value:,.{decimals}f}"
+
+
+def _short(value: float) -> str:
+    """Write a number with four digits and a letter for thousands, millions or billions."""
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{_number(value / factor, digits=4)} {letter}"
+    return _number(value, digits=4)
+
+
+def _age(moment: datetime) -> str:
+    minutes = (SystemClock().now() - moment.timestamp()) / 60
+    if minutes < 2:  # noqa: PLR2004  # the newest slot that can be complete
+        return "just now"
+    return f"{minutes:.0f} min ago" if minutes < 120 else f"{minutes / 60:.0f} h ago"  # noqa: PLR2004  # two hours
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _minute(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,81 @@
+"""From settings to the arguments that roles are built with; shared by the command line and the one process.
+
+Roles take plain arguments and never see the settings; this is the only place that knows both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import Any
+
+from services.collector.exchanges.base import ExchangeOptions
+from services.core.catalog.base import DEFAULT_MARKETS, Catalog, FixedCatalog
+from services.core.settings import Settings
+from services.core.store import opening
+from services.core.store.base import MetricStore
+
+
+def open_store(settings: Settings) -> MetricStore:
+    """Open the store that the settings name."""
+    return opening.open_store(
+        settings.store, token=settings.store_token, timeout_seconds=settings.influxdb.timeout_seconds
+    )
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """Open the catalog that the settings name, or the built-in one."""
+    if settings.catalog is None:
+        return FixedCatalog(*DEFAULT_MARKETS)
+    from services.core.catalog.file import FileCatalog
+
+    return FileCatalog(settings.catalog)
+
+
+def exchange_options(settings: Settings) -> dict[str, ExchangeOptions]:
+    """How each exchange is reached; what is not set keeps the exchange's own default."""
+    return {
+        name: ExchangeOptions(**options.model_dump(exclude_none=True)) for name, options in settings.exchanges.items()
+    }
+
+
+def collector_arguments(settings: Settings) -> dict[str, Any]:
+    """What `services.collector.job` takes."""
+    return {
+        "store_url": settings.store,
+        "store_token": settings.store_token,
+        "store_timeout_seconds": settings.influxdb.timeout_seconds,
+        "catalog": open_catalog(settings),
+        "exchange_options": exchange_options(settings),
+        "shard": (settings.collector.shard, settings.collector.shards),
+    }
+
+
+def query_arguments(settings: Settings, listen: str | None = None) -> dict[str, Any]:
+    """What `services.query.server.open_query_server` takes.
+
+    Page tokens are keyed by what all servers of one store share, so that any of them takes another's.
+    """
+    shared = f"{settings.store} {settings.store_token or ''}".encode()
+    return {
+        "listen": listen or settings.query.listen,
+        "poll_interval_seconds": settings.query.poll_interval_seconds,
+        "drain_seconds": settings.query.drain_seconds,
+        "max_streams": settings.query.max_streams,
+        "reflection": settings.query.reflection,
+        "page_token_key": hashlib.blake2b(shared, digest_size=32, person=b"tickwatch-pages").digest(),
+    }
+
+
+def configure_logs(settings: Settings, *, default_level: str | None = None) -> None:
+    """Send the logs to standard error, as text on a terminal and as JSON elsewhere, unless the settings insist.
+
+    `default_level` is the level where nobody has set one.
+    """
+    from services.core.telemetry import configure_logging
+
+    chosen = settings.log.format
+    if chosen == "auto":
+        chosen = "console" if sys.stderr.isatty() else "json"
+    level = settings.log.level if "level" in settings.log.model_fields_set else default_level or settings.log.level
+    configure_logging(level, chosen)
