@@ -34,7 +34,7 @@ class QueryServer:
     def __init__(self, rpc: RpcServer, follower: Follower, broadcast: Broadcast, window: HotWindow) -> None:
         self._rpc = rpc
         self._follower = follower
-        self._broadcast = broadcast
+        self.broadcast = broadcast
         self.window = window
         self._stopped = asyncio.Event()
 
@@ -63,7 +63,7 @@ class QueryServer:
 
     async def drain(self) -> None:
         """Stop without losing an accepted call: NOT_SERVING, drain delay, streams end with a cursor, grace."""
-        await self._rpc.drain(self._broadcast.close)
+        await self._rpc.drain(self.broadcast.close)
         self._stopped.set()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 import numpy as np
@@ -16,6 +18,8 @@ from services.core.clock import ManualClock
 from services.core.model import DAY_SLOTS, Floats, Measure, Outcome, Points, Quality, Run, Series, Slot, Window
 from services.core.store.memory import MemoryMetricStore
 from services.query.server import QueryServer, open_query_server
+
+_T = TypeVar("_T")
 
 NOW = 1_795_500_030.0
 """Half past some minute in November 2026."""
@@ -63,13 +67,20 @@ def read_error(error: grpc.RpcError) -> Wrong:
     return wrong
 
 
-async def failure(call: Any) -> Wrong:
-    """Await a call that has to fail, and return its error."""
+async def outcome(call: Awaitable[_T]) -> _T | Wrong:
+    """Await a call and return its answer or its error."""
     try:
-        answer = await call
+        async with asyncio.timeout(20):
+            return await call
     except grpc.aio.AioRpcError as error:
         return read_error(error)
-    raise AssertionError(f"answered instead of failing: {answer}")
+
+
+async def failure(call: Awaitable[object]) -> Wrong:
+    """Await a call that has to fail, and return its error."""
+    wrong = await outcome(call)
+    assert isinstance(wrong, Wrong), f"answered instead of failing: {wrong}"
+    return wrong
 
 
 @dataclass(frozen=True)
@@ -99,13 +110,14 @@ class Market:
 def make_market(
     metrics: Iterable[str],
     *,
-    end: Slot = Slot(LAST + 1),
+    end: Slot | None = None,
     slots: int = DAY_SLOTS,
     measures: Iterable[Measure] = (Measure.PRICE, Measure.VOLUME),
     holes: float = 0.0,
     seed: int = 1,
 ) -> Market:
     """Make a seeded walk for every metric and measure over the slots before `end`; `holes` is the share left out."""
+    end = Slot(LAST + 1) if end is None else end
     random = np.random.default_rng(seed)
     values = {}
     for metric in metrics:
@@ -133,6 +145,15 @@ def record_run(store: MemoryMetricStore, slot: Slot, exchange: str = "SIM") -> N
 def names(count: int, exchange: str = "SIM") -> list[str]:
     """Return so many metrics' names, in ascending order."""
     return [f"{exchange}:P{number:05d}" for number in range(count)]
+
+
+async def eventually(ask: Callable[[], Awaitable[_T]], good: Callable[[_T], bool], seconds: float = 10.0) -> _T:
+    """Ask again and again until the answer is good, and return it; fail with the last one after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not good(answer := await ask()):
+        assert time.monotonic() < deadline, f"still {answer} after {seconds} s"
+        await asyncio.sleep(0.005)
+    return answer
 
 
 class Service(NamedTuple):

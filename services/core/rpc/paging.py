@@ -38,22 +38,32 @@ class PageTokens:
         """Return a token that hands `payload` to the next call of this method with these arguments."""
         sealed = self._digest(b"token", payload, b"")
         bound = self._digest(method.encode(), payload, arguments)
-        return base64.urlsafe_b64encode(sealed + bound + payload).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(sealed + bound + self._veil(sealed, payload)).rstrip(b"=").decode()
 
     def open(self, method: str, arguments: bytes, token: str) -> bytes:
         """Return the payload of a token; raise InvalidPageTokenError where it is forged or of another request."""
+        if len(token) > _LONGEST_TOKEN:
+            raise InvalidPageTokenError("was not issued by this service")
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (ValueError, binascii.Error):
             raw = b""
         if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != token:
             raw = b""  # another spelling of the same bytes, which this service does not use
-        sealed, bound, payload = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES : 2 * _DIGEST_BYTES], raw[2 * _DIGEST_BYTES :]
-        if len(token) > _LONGEST_TOKEN or not hmac.compare_digest(sealed, self._digest(b"token", payload, b"")):
+        sealed, bound, veiled = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES : 2 * _DIGEST_BYTES], raw[2 * _DIGEST_BYTES :]
+        payload = self._veil(sealed, veiled)
+        if not hmac.compare_digest(sealed, self._digest(b"token", payload, b"")):
             raise InvalidPageTokenError("was not issued by this service")
         if not hmac.compare_digest(bound, self._digest(method.encode(), payload, arguments)):
             raise InvalidPageTokenError("belongs to a request with other arguments")
         return payload
+
+    def _veil(self, sealed: bytes, payload: bytes) -> bytes:
+        """Hide or show a payload, so that callers come to rely on nothing in it; its own digest is the nonce."""
+        stream = b"".join(
+            self._digest(b"veil", sealed, number.to_bytes(2)) for number in range(-(-len(payload) // _DIGEST_BYTES))
+        )
+        return bytes(a ^ b for a, b in zip(payload, stream, strict=False))
 
     def _digest(self, purpose: bytes, payload: bytes, arguments: bytes) -> bytes:
         parts = b"".join(len(part).to_bytes(4) + part for part in (purpose, payload, arguments))

@@ -94,7 +94,7 @@ class RpcServer:
             raise InvalidSettingError(
                 "listen", f"cannot listen on {listen}", "another port, or stop what listens there"
             ) from error
-        handlers = self.health.handlers(self.metrics, probes=self._probes, threads=self.threads)
+        handlers = self.health.handlers(self.metrics, self._probes)
         self.add_service(health_service.SERVICE, handlers)
         if reflection:
             self._add_reflection(services)
@@ -112,6 +112,7 @@ class RpcServer:
 
     def start(self) -> None:
         """Answer calls."""
+        self.health.start()
         self._server.start()
         _log.info("listening on %s", self.address, extra={"address": self.address})
 
