@@ -62,7 +62,7 @@ class ExchangeSettings(_Section):
     base_url: Annotated[str, AfterValidator(_base_url)] | None = None
     """Where its API is. None: the exchange's public address."""
     calls_per_second: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = None
-    """The pace of calls that fill gaps. None: what the exchange is known to tolerate."""
+    """The pace of calls that fill gaps, for as long as a backfill takes. None: what the exchange is known to bear."""
 
 
 class CollectorSettings(_Section):

@@ -1,0 +1,77 @@
+"""The `tickwatch` command as a process, the way people and clusters run it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+
+_TIMEOUT_SECONDS = 120.0
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The process's environment without anybody's settings of Tickwatch, and with these."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TICKWATCH_", "INFLUXDB_V2_")) and name != "CI"
+    }
+    return inherited | dict(settings)
+
+
+def tickwatch(*arguments: str, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end and return what it printed, whatever its exit code."""
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", *arguments],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_SECONDS,
+        check=False,
+    )
+
+
+class Service:
+    """A command that stays up."""
+
+    def __init__(self, process: subprocess.Popen[str], address: str) -> None:
+        self.process = process
+        self.address = address
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end, return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=_TIMEOUT_SECONDS)
+
+
+@contextlib.contextmanager
+def running(*arguments: str, announces: str, settings: Mapping[str, str]) -> Iterator[Service]:
+    """Start a command and wait for the line that announces its address (the pattern's first group).
+
+    It is stopped at the end, and its standard output and error are read as one stream until then.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "services.cli", *arguments],
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    heard: list[str] = []
+    try:
+        for line in process.stdout:
+            heard.append(line)
+            if found := re.search(announces, line):
+                yield Service(process, found[1])
+                break
+        else:
+            raise AssertionError(f"{arguments} ended before it was up:\n{''.join(heard)}")
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=_TIMEOUT_SECONDS)
