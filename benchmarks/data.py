@@ -31,6 +31,9 @@ MEASURES = (Measure.PRICE, Measure.VOLUME, Measure.CHANGE_ABSOLUTE, Measure.CHAN
 BLOCK_METRICS = 50
 """Metrics generated, written and sent at a time: 288,000 points, or line protocol of about 10 MB."""
 
+STRETCH_SLOTS = 50
+"""Slots in a batch by time; not a divisor of anything that a store may cut its data into."""
+
 
 def day_ending_now() -> Window:
     """Return the 1440 slots that end with the last complete one."""
@@ -87,6 +90,22 @@ class Market:
                 np.tile(slots, len(series)),
                 values.reshape(-1),
                 np.full(count, Quality.OBSERVED, np.uint8),
+            )
+
+    def batches_by_time(self) -> Iterator[Points]:
+        """Yield the same points a stretch of slots at a time, slot by slot and within each by series."""
+        values = np.concatenate([block.transpose(1, 0, 2) for _, block in self.blocks()])
+        columns = values.reshape(-1, len(self.window))
+        series = tuple(Series(self.metric(n), measure) for n in range(self.metric_count) for measure in MEASURES)
+        for first in range(0, len(self.window), STRETCH_SLOTS):
+            part = columns[:, first : first + STRETCH_SLOTS]
+            slots = np.arange(self.window.start + first, self.window.start + first + part.shape[1], dtype=np.int64)
+            yield Points(
+                series,
+                np.tile(np.arange(len(series), dtype=np.int32), len(slots)),
+                np.repeat(slots, len(series)),
+                part.T.reshape(-1),
+                np.full(part.size, Quality.OBSERVED, np.uint8),
             )
 
     def line_protocol(self, *, qualities: bool) -> Iterator[bytes]:

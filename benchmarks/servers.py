@@ -165,6 +165,12 @@ class GrpcServer:
 
     process: Process
     address: str
+    metrics_address: str = ""
+
+    def metric(self, name: str) -> float:
+        """Return the value of a metric without labels that it exposes to Prometheus."""
+        text = fetch(f"http://{self.metrics_address}/metrics").decode()
+        return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
 
     def method_url(self, path: str) -> str:
         """Return what h2load calls; `path` is SERVICE/METHOD."""
@@ -192,13 +198,18 @@ def query_service(store_url: str, *, processes: int = 1) -> Iterator[GrpcServer]
 def starting_query_service(store_url: str, *, processes: int = 1) -> Iterator[GrpcServer]:
     """Run `tickwatch query` on a store, not waiting for it to be ready."""
     address = f"127.0.0.1:{free_port()}"
-    environment = {**tickwatch_environment(store_url), "TICKWATCH_QUERY__LISTEN": address}
+    metrics_address = f"127.0.0.1:{free_port()}"
+    environment = {
+        **tickwatch_environment(store_url),
+        "TICKWATCH_QUERY__LISTEN": address,
+        "TICKWATCH_METRICS__LISTEN": metrics_address,
+    }
     if processes > 1:
         environment["TICKWATCH_QUERY__PROCESSES"] = str(processes)
     with scratch() as folder:
         command = [*TICKWATCH, "query"]
         with running(command, log=folder / "log", environment=environment) as process:
-            yield GrpcServer(process, address)
+            yield GrpcServer(process, address, metrics_address)
 
 
 TICKWATCH = (sys.executable, "-m", "services.cli")

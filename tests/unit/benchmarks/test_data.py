@@ -29,6 +29,19 @@ def test_batches_hold_every_series_and_slot_once():
     assert len(next(market.batches()).series) == BLOCK_METRICS * len(MEASURES)
 
 
+def test_both_orders_hold_the_same_points():
+    """Minute by minute or series by series: sorted alike, the points are equal."""
+    market = Market(3, WINDOW)
+    tables = []
+    for batches in (market.batches(), market.batches_by_time()):
+        points = Points.concatenate(list(batches))
+        rows = [(s.sort_key, slot, value) for s, slot, value, _ in points.rows()]
+        tables.append(sorted(rows))
+
+    assert tables[0] == tables[1]
+    assert [WINDOW.start] * 12 == next(market.batches_by_time()).slots[:12].tolist()
+
+
 def test_line_protocol_holds_the_same_values_as_the_points():
     """The prices of a metric read back from its lines are those of its points, in order of time."""
     market = Market(2, WINDOW)
