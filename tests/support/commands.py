@@ -8,9 +8,29 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
+PYTHON = sys.executable
 _TIMEOUT_SECONDS = 120.0
+
+T = TypeVar("T")
+
+
+def minute(offset: int = 0) -> datetime:
+    """The minute in progress, or one so many minutes from it."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    return now + timedelta(minutes=offset)
+
+
+def until(ask: Callable[[], T], satisfied: Callable[[T], bool]) -> T:
+    """Ask until the answer satisfies, for a deadline that only a hang reaches; return that answer."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while not satisfied(answer := ask()):
+        assert time.monotonic() < deadline, f"still not so: {answer!r:.200}"
+    return answer
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -26,7 +46,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 def tickwatch(*arguments: str, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run one command to its end and return what it printed, whatever its exit code."""
     return subprocess.run(
-        [sys.executable, "-m", "services.cli", *arguments],
+        [PYTHON, "-m", "services.cli", *arguments],
         env=environment(settings),
         capture_output=True,
         text=True,
@@ -55,7 +75,7 @@ def running(*arguments: str, announces: str, settings: Mapping[str, str]) -> Ite
     It is stopped at the end, and its standard output and error are read as one stream until then.
     """
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "services.cli", *arguments],
+        [PYTHON, "-u", "-m", "services.cli", *arguments],
         env=environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,0 +1,210 @@
+"""The commands as people type them: what they print, what they refuse, how they end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.support import commands
+from tests.support.exchanges import running_exchange
+
+UP = r"gRPC +(\S+)"
+NOWHERE = {"TICKWATCH_EXCHANGES__KRAKEN__BASE_URL": "http://127.0.0.1:9"}
+"""Kraken at a port where nobody listens: a machine without the internet."""
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory):
+    """Everything in one process on the simulated market, up and with its first day."""
+    store = f"sqlite:{tmp_path_factory.mktemp('up')}/tickwatch.db"
+    arguments = ("--store", store, "up", "--exchange", "simulated", "--listen", "127.0.0.1:0")
+    with commands.running(*arguments, announces=UP, settings={}) as service:
+        yield service
+
+
+def ask(service: commands.Service, *words: str) -> str:
+    """Ask the service by a command and return what it prints; it must not fail or complain."""
+    done = commands.tickwatch(*words, "--server", service.address, settings={})
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_list_prints_a_table_and_rows(market):
+    """`list` names every metric, in a table for people and one row a measure for pipes."""
+    table = ask(market, "list")
+    rows = list(csv.DictReader(ask(market, "list", "--output", "csv").splitlines()))
+    as_json = json.loads(ask(market, "list", "--output", "json"))
+
+    assert all(name in table for name in ("SIM:BTCUSD", "SIM:ETHUSD", "SIM:XRPUSD"))
+    assert {(row["metric"], row["measure"]) for row in rows} == {(row["metric"], row["measure"]) for row in as_json}
+    assert len(as_json) == 15
+
+
+def test_history_prints_a_plot_and_every_value(market):
+    """`history` plots for people and prints every minute for pipes, null where there is none."""
+    plot = ask(market, "history", "SIM:BTCUSD", "price")
+    rows = json.loads(ask(market, "history", "SIM:BTCUSD", "price", "--output", "json"))
+    hour = ask(market, "history", "SIM:BTCUSD", "price", "--since", "1h", "--interval", "5m", "--output", "csv")
+
+    assert "hours before the end" in plot
+    assert "mean" in plot
+    assert len(rows) == 1440
+    assert {"time", "value"} == rows[0].keys()
+    assert len(hour.splitlines()) == 1 + 12
+
+
+def test_rank_prints_places(market):
+    """`rank` puts the most restless first; of prices in dollars that is Bitcoin's."""
+    table = ask(market, "rank", "price")
+    rows = json.loads(ask(market, "rank", "price", "--output", "json", "--limit", "2"))
+
+    assert "SIM:BTCUSD" in table
+    assert [(row["rank"], row["metric"]) for row in rows] == [(1, "SIM:BTCUSD"), (2, "SIM:ETHUSD")]
+
+
+def test_ctrl_c_ends_everything_cleanly(tmp_path):
+    """SIGINT stops `up` with exit code 0, without a traceback, and the file is whole."""
+    arguments = ("--store", f"sqlite:{tmp_path}/t.db", "up", "--exchange", "simulated", "--listen", "127.0.0.1:0")
+    with commands.running(*arguments, announces=UP, settings={}) as service:
+        code = service.stop(signal.SIGINT)
+        rest = service.process.stdout.read()
+
+    assert (code, "Traceback" in rest) == (0, False)
+    with sqlite3.connect(tmp_path / "simulated.db") as database:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+    database.close()
+
+
+def test_without_an_exchange_up_plays_a_market_in_a_file_of_its_own(tmp_path):
+    """Where Kraken cannot be reached and nobody insisted, `up` says so loudly and keeps the real file untouched."""
+    arguments = ("--store", f"sqlite:{tmp_path}/real.db", "up", "--listen", "127.0.0.1:0")
+    with commands.running(*arguments, announces=r"(SIMULATED)", settings=NOWHERE) as service:
+        service.stop()
+
+    assert [path.name for path in tmp_path.glob("*.db")] in ([], ["simulated.db"])
+
+
+def test_an_exchange_that_was_insisted_on_is_waited_for(tmp_path):
+    """`up --exchange kraken` never falls back to the simulated market: it runs, and reports that nothing answers."""
+    arguments = ("--store", f"sqlite:{tmp_path}/real.db", "up", "--exchange", "kraken", "--listen", "127.0.0.1:0")
+    with commands.running(*arguments, announces=r"KRAKEN: 0 points.*(failed)", settings=NOWHERE) as service:
+        service.stop()
+
+    assert [path.name for path in tmp_path.glob("*.db")] == ["real.db"]
+
+
+def test_up_fills_in_the_day_of_a_real_exchange(tmp_path):
+    """With an exchange that answers, `up` has the candles' reach at once and the older half of the day soon after."""
+    arguments = ("--store", f"sqlite:{tmp_path}/t.db", "up", "--listen", "127.0.0.1:0")
+    with running_exchange() as exchange:
+        settings = {
+            "TICKWATCH_EXCHANGES__KRAKEN__BASE_URL": exchange.url,
+            "TICKWATCH_EXCHANGES__KRAKEN__CALLS_PER_SECOND": "1000",
+        }
+        with commands.running(*arguments, announces=UP, settings=settings) as service:
+            at_once = json.loads(ask(service, "history", "KRAKEN:BTCUSD", "price", "--output", "json"))
+            for line in service.process.stdout:
+                if "are filled in" in line:
+                    break
+            whole = commands.until(
+                lambda: json.loads(ask(service, "history", "KRAKEN:BTCUSD", "price", "--output", "json")),
+                lambda rows: rows[0]["value"] is not None,
+            )
+
+    assert sum(row["value"] is not None for row in at_once) >= 700
+    assert sum(row["value"] is not None for row in whole) >= 1380
+
+
+WRONG = [
+    (["history", "BTCUSD", "price"], 1, "'BTCUSD' is not a metric name"),
+    (["history", "SIM:BTCUS", "price"], 1, "did you mean SIM:BTCUSD"),
+    (["history", "SIM:BTCUSD", "prize"], 2, "'prize' is not a measure; did you mean 'price'?"),
+    (
+        ["history", "SIM:BTCUSD", "price", "--since", "1x"],
+        2,
+        "'1x' is not a duration; give whole minutes, hours or days",
+    ),
+    (["history", "SIM:BTCUSD", "price", "--start", "now"], 2, "'now' is not a time; give ISO 8601"),
+    (["history", "SIM:BTCUSD", "price", "--start", "2026-01-01T00:00:30"], 2, "is not on a whole minute"),
+    (["history", "SIM:BTCUSD", "price", "--since", "1h", "--start", "2026-01-01"], 2, "give either --since or --start"),
+    (["history", "SIM:BTCUSD", "price", "--start", "2026-01-02", "--end", "2026-01-01"], 1, "end_time"),
+    (["history", "SIM:BTCUSD", "price", "--aggregation", "sum"], 2, "'sum' is not one of"),
+    (["rank", "price", "--window", "1m"], 1, "window"),
+    (["rank", "price", "--window", "2d"], 1, "window"),
+    (["rank", "price", "--statistic", "variance"], 2, "'variance' is not one of"),
+    (["rank", "price", "--limit", "0"], 2, "0 is not in the range"),
+    (["list", "--output", "xml"], 2, "'xml' is not one of"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "message"), WRONG)
+def test_a_wrong_question_is_answered_with_what_would_be_right(market, words, code, message):
+    """Each mistake gets its exit code and a message that quotes it, without a traceback and nothing on stdout."""
+    done = commands.tickwatch(*words, "--server", market.address, settings={})
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+REFUSED = [
+    (["--store", "postgres://x", "collect"], 2, "sqlite:PATH"),
+    (["--store", "influxdb+http://127.0.0.1:1/o/b", "collect"], 2, "InfluxDB needs a token"),
+    (["--store", "sqlite:{tmp}/t.db", "collect", "--at", "2026-01-01T00:00:01Z"], 2, "is not on a whole minute"),
+    (["--store", "sqlite:{tmp}/t.db", "collect", "--at", "2036-01-01T00:00Z"], 2, "has not ended yet"),
+    (["--store", "sqlite:{tmp}/t.db", "collect", "--loop", "--at", "2026-01-01"], 2, "leave it out with --loop"),
+    (["--store", "sqlite:{tmp}/t.db", "collect", "--shard", "2/2"], 2, "give I/N with I from 0 to N-1"),
+    (["--store", "sqlite:{tmp}/t.db", "backfill"], 2, "give either --since DURATION or --from FILE"),
+    (["--store", "sqlite:{tmp}/t.db", "backfill", "--since", "90d"], 2, "30 days"),
+    (["--store", "sqlite:{tmp}/t.db", "backfill", "--from", "{tmp}/none.csv"], 2, "No such file"),
+    (["--store", "sqlite:{tmp}/t.db", "backfill", "--since", "1h", "--metric", "A:B"], 2, "give --from FILE with it"),
+    (["--store", "sqlite:{tmp}/t.db", "query", "--listen", "nowhere"], 2, "HOST:PORT"),
+    (["--config", "{tmp}/none.yaml", "collect"], 2, "none.yaml: cannot be read: No such file"),
+    (["list", "--server", "127.0.0.1:9"], 1, "is one running at 127.0.0.1:9? `tickwatch up` starts one"),
+    (["lst"], 2, "No such command 'lst'"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "message"), REFUSED)
+def test_what_cannot_be_done_is_refused_in_one_line(tmp_path, words, code, message):
+    """Each wrong flag, setting or address gets its exit code and says what would be right; nothing is written."""
+    done = commands.tickwatch(*(word.format(tmp=tmp_path) for word in words), settings={})
+
+    assert done.returncode == code
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_out_of_reach_has_an_exit_code_of_its_own():
+    """Exit code 3 tells a CronJob that the store, not the exchange or the configuration, is the trouble."""
+    settings = {"INFLUXDB_V2_TOKEN": "t", "TICKWATCH_INFLUXDB__TIMEOUT_SECONDS": "2", **NOWHERE}
+
+    done = commands.tickwatch("--store", "influxdb+http://127.0.0.1:9/o/b", "collect", settings=settings)
+
+    assert (done.returncode, json.loads(done.stdout)["exit_code"]) == (3, 3)
+
+
+def test_a_file_is_loaded_and_its_bad_rows_are_told(tmp_path):
+    """`backfill --from` loads what is right, names what is not by line, and exits with 1."""
+    minute = f"{commands.minute(-5):%Y-%m-%dT%H:%MZ}"
+    file = tmp_path / "points.csv"
+    rows = ["metric,measure,time,value", f"KRAKEN:BTCUSD,price,{minute},1.5", f"KRAKEN:BTCUSD,prize,{minute},1.5"]
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+    done = commands.tickwatch("--store", f"sqlite:{tmp_path}/t.db", "backfill", "--from", str(file), settings={})
+
+    assert done.returncode == 1
+    assert "line 3" in done.stderr
+    report = json.loads(done.stdout)
+    assert (report["points"], report["bad_rows"]) == (1, 1)
+
+
+def test_the_module_is_the_command():
+    """The installed command and `python -m services.cli` are one."""
+    assert (Path(commands.PYTHON).parent / "tickwatch").exists()
+    assert "Commands:" in commands.tickwatch("--help", settings={}).stdout
