@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tickwatch
-from influxdb_client import InfluxDBClient
+from influxdb_client.client.influxdb_client import InfluxDBClient
 
 from tests.support import buckets, commands
 from tests.support.exchanges import RunningExchange, running_exchange
