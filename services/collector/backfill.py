@@ -49,7 +49,7 @@ class BackfillReport:
     point_count: int
     """How many points were written."""
     failures: dict[str, str]
-    """By metric, what the exchange said where it was given up; starting again goes on from there."""
+    """By metric, what the exchange said where something failed; starting again goes on from there."""
 
     @property
     def exit_code(self) -> int:
@@ -126,6 +126,7 @@ class _Backfill:
                 self._give_up(error)
                 return
             ledger.add_candles(candles, Quality.BACKFILLED)
+            self.failure = candles.remark or self.failure
             older = [slot for slot in holes if slot < candles.window.start]
             self._older = Window(older[0], Slot(older[-1] + 1)) if older else _NOTHING
             self._meter.add(len(holes) - len(older), f"{self.metric}: candles")
@@ -151,6 +152,7 @@ class _Backfill:
                 async for piece in self._exchange.older_candles(self._pair, Window(start, part.end)):
                     holes = _holes(ledger, piece.window)
                     ledger.add_candles(piece, Quality.BACKFILLED)
+                    self.failure = piece.remark or self.failure
                     await self._save(ledger)
                     start, tries, pause = piece.window.end, _PATIENCE, _FIRST_PAUSE_SECONDS
                     self._meter.add(len(holes), f"{self.metric}: {slot_time(start):%Y-%m-%d %H:%M}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import re
 import subprocess
@@ -12,10 +13,12 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
+import yaml
+
 from services.collector.exchanges.base import Candles, Exchange, Sample, Ticker
 from services.core.errors import ExchangeError
 from services.core.model import Slot, Window
-from tests.support.needs import require_rig
+from tests.support.needs import require_recordings, require_rig
 
 _TIMEOUT_SECONDS = 30.0
 
@@ -71,6 +74,22 @@ def running_exchange(*args: str) -> Iterator[RunningExchange]:
         process.terminate()
         process.wait(timeout=_TIMEOUT_SECONDS)
         process.stdout.close()
+
+
+def recorded_body(name: str, call: str = "") -> str:
+    """Return a recorded body below `kraken/`: a file, or in a .vcr file the answer to the URL with `call`.
+
+    A .gz is opened. Skips where there are no recordings.
+    """
+    path = require_recordings() / "kraken" / name
+    text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
+    if ".vcr." not in name:
+        return text
+    recording = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  a safe loader, in C
+    for exchanged in recording.get("interactions") or recording["http_interactions"]:
+        if call in exchanged["request"]["uri"]:
+            return str(exchanged["response"]["body"]["string"])
+    raise AssertionError(f"{name} has no call of {call}")
 
 
 class ScriptedExchange(Exchange):

@@ -113,23 +113,24 @@ class KrakenExchange(Exchange):
         start, end = Slot(window.start - window.start % step), Slot(window.end + -window.end % step)
         coarse = await self._ohlc(pair, step, Slot(start - step))
         rebuilding = Rebuilding(start, step, coarse)
-        cursor, newest_id = str(start * SLOT_SECONDS * 10**9 - 1), -1
+        cursor, newest_id, remark = str(start * SLOT_SECONDS * 10**9 - 1), -1, coarse.remark
         while rebuilding.next < end:
-            trades, last = await self._trades(pair, cursor)
+            (trades, last), errors = await self._trades(pair, cursor)
+            remark = "; ".join(errors) or remark
             fresh = [trade for trade in trades if trade.trade_id is None or trade.trade_id > newest_id]
             newest_id = max([newest_id, *(trade.trade_id or 0 for trade in fresh)])
             rebuilding.add(fresh)
             ended = not fresh or last == cursor
             cursor = last
-            piece = rebuilding.take(end if ended else min(end, fresh[-1].slot)).within(window)
+            piece = rebuilding.take(end if ended else min(end, fresh[-1].slot), remark).within(window)
             if len(piece.window):
                 yield piece
 
-    async def _trades(self, pair: str, cursor: str) -> tuple[list[Trade], str]:
-        query = {"since": cursor, "count": str(_TRADES)}
-        return await self._one(
-            pair, "Trades", query, lambda answer: kraken_format.read_trades(answer.result, pair), slowly=True
-        )
+    async def _trades(self, pair: str, cursor: str) -> tuple[tuple[list[Trade], str], tuple[str, ...]]:
+        def read(answer: Answer) -> tuple[tuple[list[Trade], str], tuple[str, ...]]:
+            return kraken_format.read_trades(answer.result, pair), answer.errors
+
+        return await self._one(pair, "Trades", {"since": cursor, "count": str(_TRADES)}, read, slowly=True)
 
     def _coarse_step(self, start: Slot) -> int:
         """The shortest longer candle that still reaches back to this slot, and to the candle before it."""
@@ -225,19 +226,22 @@ class KrakenExchange(Exchange):
         async with self._learning:
             if self._clock.now() < self._known_until and all(pair in self._known for pair in pairs):
                 return ""
+            found: list[AssetPair] = []
+            errors: dict[str, None] = {}
             try:
-                found: list[AssetPair] = []
                 for i in range(0, len(pairs), _CHUNK):
-                    found += await self._asset_pairs(pairs[i : i + _CHUNK])
+                    entries, beside = await self._asset_pairs(pairs[i : i + _CHUNK])
+                    found += entries
+                    errors |= dict.fromkeys(beside)
             except ExchangeError as error:
                 return f"AssetPairs: {error.words}"
             self._known |= {entry.pair: entry for entry in found}
             self._known_until = self._clock.now() + _DAY_SECONDS
-            return ""
+            return f"AssetPairs: {'; '.join(errors)}" if errors else ""
 
-    async def _asset_pairs(self, pairs: Sequence[str]) -> list[AssetPair]:
-        def read(answer: Answer) -> list[AssetPair]:
-            return kraken_format.read_asset_pairs(answer.result)
+    async def _asset_pairs(self, pairs: Sequence[str]) -> tuple[list[AssetPair], tuple[str, ...]]:
+        def read(answer: Answer) -> tuple[list[AssetPair], tuple[str, ...]]:
+            return kraken_format.read_asset_pairs(answer.result), answer.errors
 
         try:
             return await self._get("AssetPairs", {"pair": ",".join(map(self._altname, pairs))}, read)

@@ -40,10 +40,10 @@ class Rebuilding:
                 self._closes[trade.slot] = trade.price
                 self._volumes[trade.slot] += trade.volume
 
-    def take(self, until: int) -> Candles:
+    def take(self, until: int, remark: str = "") -> Candles:
         """Return the minutes of the whole longer candles before `until`, which no trade to come lies before.
 
-        Minutes at the beginning whose close before is not known are left out.
+        Minutes at the beginning whose close before is not known are left out. `remark` is handed on.
         """
         window = Window(self.next, Slot(max(self.next, until - until % self._step)))
         slots: list[int] = []
@@ -56,7 +56,7 @@ class Rebuilding:
                     closes.append(self._close)
         volumes = [float(self._volumes.pop(slot, Decimal())) for slot in slots]
         self.next = window.end
-        return Candles.of(window, slots, closes, volumes)
+        return Candles.of(window, slots, closes, volumes, remark)
 
     def _listed(self, start: int) -> range:
         """Which minutes of the longer candle at `start` were not in an outage."""
