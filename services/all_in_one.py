@@ -30,7 +30,7 @@ from services.collector.tasks import all_of
 from services.core.catalog.base import Catalog, FixedCatalog, Market
 from services.core.clock import SystemClock
 from services.core.errors import ExchangeError, InvalidSettingError
-from services.core.model import DAY_SLOTS, Outcome, last_complete_slot, slot_time
+from services.core.model import DAY_SLOTS, Outcome, Slot, slot_time
 from services.core.settings import Settings
 from services.core.stopping import stop_signals
 from services.core.telemetry import serve_metrics
@@ -78,7 +78,7 @@ async def run_all(settings: Settings, *, exchange: str | None = None, listen: st
         async def welcome() -> None:
             await server.ready()
             await reporter.first_run.wait()
-            _print_what_to_try(console, collector, settings.store, server.address)
+            _print_what_to_try(console, collector, settings.store, server.address, reporter.newest)
             await _fill_the_day(collector, reporter)
 
         await all_of(runs, _until(stop, welcome()))
@@ -144,6 +144,7 @@ class _Reporter:
         self._console = console
         self._last_progress = float("-inf")
         self.first_run = asyncio.Event()
+        self.newest = Slot(0)
 
     def run(self, report: RunReport) -> None:
         """Print how a run fared."""
@@ -155,6 +156,7 @@ class _Reporter:
                 self._console.print(f"[dim]{words}[/]")
             else:
                 self._console.print(f"[yellow]{words}; {part.outcome.value}: {part.error}[/]", markup=True)
+        self.newest = report.slot
         self.first_run.set()
 
     def progress(self, progress: Progress) -> None:
@@ -197,12 +199,11 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         task.result()
 
 
-def _print_what_to_try(console: Console, collector: Collector, store: str, address: str) -> None:
+def _print_what_to_try(console: Console, collector: Collector, store: str, address: str, newest: Slot) -> None:
     command = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).exists() else "tickwatch"
     server = "" if address == "127.0.0.1:50051" else f" --server {address}"
     metric = collector.markets()[0].metrics[0].name
-    last = slot_time(last_complete_slot(collector.clock.now()))
-    console.print(f"\n[bold green]Tickwatch is up[/], with data up to {last:%H:%M} UTC. Ctrl-C stops it.")
+    console.print(f"\n[bold green]Tickwatch is up[/], with data up to {slot_time(newest):%H:%M} UTC. Ctrl-C stops it.")
     console.print(f"  store  {store}\n  gRPC   {address}\n\nTry, in another terminal:\n")
     for words in ("list", f"history {metric} price", "rank price"):
         console.print(f"  [bold]{command} {words}{server}[/]")
