@@ -1,12 +1,14 @@
 """How restless a metric was: sample statistics of many rows at once, and competition ranks.
 
-Pure arithmetic on dense rows; it knows neither where rows come from nor who asks. Rows are taken in blocks that fit a
-processor's cache, because the passes over a day of ten thousand metrics cost memory bandwidth, not arithmetic.
+Pure arithmetic on dense rows; it knows neither where rows come from nor who asks. Rows come in blocks that should fit a
+processor's cache, and one scratch block is used for all of them: the passes over a day of ten thousand metrics cost
+memory bandwidth and page faults, not arithmetic.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +17,6 @@ from numpy.typing import NDArray
 from services.core.model import Floats
 
 Counts = NDArray[np.int64]
-
-_BLOCK_VALUES = 96 * 1440
-"""How many values one block has at most: about 1 MB, so that its passes stay within the second-level cache."""
 
 
 class Statistic(enum.StrEnum):
@@ -48,59 +47,77 @@ class Order:
     """The rank of each of them, from 1: equal values share one, and the next counts them all (1, 2, 2, 4)."""
 
 
-def disperse(rows: Floats, statistic: Statistic = Statistic.STDDEV) -> Dispersion:
-    """Return the statistic of each row of `rows`, shape (rows, slots), NaN where there is no point.
+def disperse(blocks: Iterable[Floats], statistic: Statistic = Statistic.STDDEV) -> Dispersion:
+    """Return the statistic of each row of all blocks, each of shape (rows, slots), NaN where there is no point.
 
     The standard deviation is that of the row's points about their mean, over n - 1. The coefficient of variation is it
     over the magnitude of the mean. The log-return deviation is that of ln(point / point before it) over the points
-    above zero, however far apart, so that it needs three of them. What overflows a float64 is not defined.
+    above zero, however far apart, so that it needs three of them. What overflows a float64 is not defined. The blocks
+    are left as they are.
     """
-    count, width = rows.shape
-    values = np.full(count, np.nan)
-    counts = np.zeros(count, np.int64)
-    step = max(1, _BLOCK_VALUES // max(1, width))
-    of_block = _log_returns if statistic is Statistic.LOG_RETURN_STDDEV else _deviations
+    values, counts = [np.empty(0)], [np.empty(0, np.int64)]
+    scratch = np.empty(0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for start in range(0, count, step):
-            part = slice(start, start + step)
-            values[part], counts[part] = of_block(rows[part], statistic)
-    values[~np.isfinite(values)] = np.nan
-    return Dispersion(values, counts)
+        for rows in blocks:
+            if scratch.size < rows.size:
+                scratch = np.empty(rows.size)
+            work = scratch[: rows.size].reshape(rows.shape)
+            if statistic is Statistic.LOG_RETURN_STDDEV:
+                deviations, count = _log_returns(rows, work)
+            else:
+                deviations, means, count = _deviations(rows, work)
+                if statistic is Statistic.COEFFICIENT_OF_VARIATION:
+                    deviations = deviations / np.abs(means)
+            deviations[~np.isfinite(deviations)] = np.nan
+            values.append(deviations)
+            counts.append(count)
+    return Dispersion(np.concatenate(values), np.concatenate(counts))
 
 
-def _deviations(rows: Floats, statistic: Statistic) -> tuple[Floats, Counts]:
-    present = ~np.isnan(rows)
-    counts = present.sum(axis=1)
-    whole = bool(present.all())
-    # Shifted by the row's first point, a constant row deviates by exactly zero and a small deviation of large values
-    # loses nothing.
-    first = rows[np.arange(len(rows)), present.argmax(axis=1)] if rows.shape[1] else np.zeros(len(rows))
-    first = np.nan_to_num(first)
-    shifted = rows - first[:, None]
-    if not whole:
-        shifted[~present] = 0.0
-    means = shifted.sum(axis=1) / counts
-    shifted -= means[:, None]
-    if not whole:
-        shifted[~present] = 0.0
-    squares = np.einsum("ij,ij->i", shifted, shifted)
-    # The second term takes back what rounding left in the mean.
-    variances = (squares - shifted.sum(axis=1) ** 2 / counts) / (counts - 1)
-    values = np.sqrt(np.maximum(variances, 0.0))
-    values[counts < 2] = np.nan  # noqa: PLR2004 - a deviation needs two points
-    if statistic is Statistic.COEFFICIENT_OF_VARIATION:
-        values = values / np.abs(first + means)
-    return values, counts
+def _deviations(rows: Floats, work: Floats) -> tuple[Floats, Floats, Counts]:
+    """Return deviation, mean and count of each row; `work` is room for as many values."""
+    if not rows.size:
+        nothing = np.full(len(rows), np.nan)
+        return nothing, nothing, np.zeros(len(rows), np.int64)
+    counts = np.full(len(rows), rows.shape[1])
+    first = rows[:, 0].copy()
+    # Shifted by its first point, a constant row deviates by exactly zero, and a small deviation of large values loses
+    # nothing.
+    np.subtract(rows, first[:, None], out=work)
+    sums = work.sum(axis=1)
+    holed = np.flatnonzero(np.isnan(sums))
+    if len(holed):
+        parts = rows[holed]
+        present = ~np.isnan(parts)
+        counts[holed] = present.sum(axis=1)
+        first[holed] = parts[np.arange(len(holed)), present.argmax(axis=1)]
+        parts -= first[holed, None]
+        np.copyto(parts, 0.0, where=~present)
+        sums[holed] = parts.sum(axis=1)
+        parts -= (sums[holed] / counts[holed])[:, None]
+        np.copyto(parts, 0.0, where=~present)
+    shifts = sums / counts
+    work -= shifts[:, None]
+    if len(holed):
+        work[holed] = parts
+    squares = np.einsum("ij,ij->i", work, work)
+    deviations = np.sqrt(squares / (counts - 1))
+    deviations[counts < 2] = np.nan  # noqa: PLR2004 - a deviation needs two points
+    return deviations, first + shifts, counts
 
 
-def _log_returns(rows: Floats, _statistic: Statistic) -> tuple[Floats, Counts]:
+def _log_returns(rows: Floats, work: Floats) -> tuple[Floats, Counts]:
     positive = rows > 0
     counts = positive.sum(axis=1)
+    if rows.size and positive.all():
+        np.log(rows, out=work)
+        returns = work[:, 1:] - work[:, :-1]
+        return _deviations(returns, work[:, 1:])[0], counts
+    # Points that are not there bring the others together: row after row without gaps, returns across rows left out.
     owners = np.repeat(np.arange(len(rows)), counts)
-    logarithms = np.log(rows[positive])
     within = owners[1:] == owners[:-1]
     owners = owners[1:][within]
-    returns = np.diff(logarithms)[within]
+    returns = np.diff(np.log(rows[positive]))[within]
     sizes = np.bincount(owners, minlength=len(rows))
     means = np.bincount(owners, returns, minlength=len(rows)) / sizes
     away = returns - means[owners]

@@ -31,7 +31,7 @@ from services.core.model import (
     last_complete_slot,
     slot_time,
 )
-from services.core.ranking import Dispersion, Statistic, disperse, order
+from services.core.ranking import Statistic, disperse, order
 from services.core.store.base import RETENTION_DAYS, MetricReader
 from services.query.storage import StoreGate
 from services.query.window import HotWindow, Summaries
@@ -291,10 +291,7 @@ class Querying:
     def _rank(self, query: RankQuery, window: Window) -> _Board:
         names = self._window.names(query.measure)
         by_name = self._window.by_name(query.measure)
-        parts = [disperse(chunk, query.statistic) for chunk in self._window.scan(query.measure, window)]
-        if not parts:
-            return _Board(window, (), [], [], [], ())
-        whole = Dispersion(np.concatenate([p.values for p in parts]), np.concatenate([p.counts for p in parts]))
+        whole = disperse(self._window.scan(query.measure, window), query.statistic)
         places = order(whole.values[by_name])
         rows = by_name[places.places]
         ranked = frozenset(rows.tolist())

@@ -319,7 +319,7 @@ class HotWindow:
         sources = np.array(rows, np.int64)
         for number in np.unique(places[:, 0]).tolist():
             mine = places[:, 0] == number
-            block, targets, taken = table.blocks[number], places[mine, 1], sources[mine]
+            block, targets, taken = table.blocks[number], _run_or_all(places[mine, 1]), _run_or_all(sources[mine])
             for here, there in self._pieces(columns.window):
                 block.values[targets, there] = columns.values[taken, here]
                 block.qualities[targets, there] = columns.qualities[taken, here]
@@ -351,3 +351,11 @@ class HotWindow:
     def _note_slot(self, metric: str, slot: int) -> None:
         exchange = metric.partition(":")[0]
         self._newest_by_exchange[exchange] = max(slot, self._newest_by_exchange.get(exchange, -1))
+
+
+def _run_or_all(indices: _Places) -> slice | _Places:
+    """Return evenly spaced indices as a slice, which numpy copies by several times faster."""
+    steps = np.diff(indices)
+    if len(steps) and (steps == steps[0]).all() and steps[0] > 0:
+        return slice(int(indices[0]), int(indices[-1]) + 1, int(steps[0]))
+    return indices
