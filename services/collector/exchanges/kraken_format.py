@@ -110,8 +110,6 @@ def read_candles(result: Mapping[str, Any], pair: str) -> tuple[list[Candle], Sl
     Rows are `[time, open, high, low, close, vwap, volume, count]`; newer than `last` is the open one, left out.
     """
     rows, last = _rows_and_last(result, pair)
-    if type(last) is not int:
-        raise _malformed(f"`last` is {last!r:.40}, not a time in seconds", pair)
     candles: list[Candle] = []
     for row in rows:
         if not isinstance(row, list) or len(row) < 8 or type(row[0]) is not int or type(row[7]) is not int:  # noqa: PLR2004  the documented row
@@ -119,13 +117,14 @@ def read_candles(result: Mapping[str, Any], pair: str) -> tuple[list[Candle], Sl
         if row[0] % 60 or (candles and row[0] <= candles[-1].slot * 60):
             raise _malformed(f"a candle out of order, at {row[0]}", pair)
         slot = Slot(row[0] // 60)
-        if row[0] > last:
-            continue
         at = f"of the candle at {slot_time(slot):%H:%M}"
         close = _price(_number(row[4], f"the close {at}", pair), f"the close {at}", pair)
         volume = _volume(_number(row[6], f"the volume {at}", pair), f"the volume {at}", pair)
         candles.append(Candle(slot, close, volume, row[7]))
-    return candles, Slot(last // 60)
+    if type(last) is not int or last <= 0 or last % 60:
+        raise _malformed(f"`last` is {last!r:.40}, not the time of a minute in seconds", pair)
+    newest = Slot(last // 60)
+    return [candle for candle in candles if candle.slot <= newest], newest
 
 
 def read_trades(result: Mapping[str, Any], pair: str) -> tuple[list[Trade], str]:
