@@ -133,13 +133,15 @@ async def test_resuming_misses_nothing() -> None:
         resumed.cancel()
         again = await open_watch(service, cursor=got[-1].cursor)
         store.write(one(value=5.0))
-        fresh = await with_points(again)
+        # The follower may be behind the store that the resumption read: then some points come twice.
+        async with asyncio.timeout(10):
+            while 5.0 not in (await with_points(again)).values:
+                pass
         again.cancel()
 
     assert {m.slot_time.seconds // 60: m.values[0] for m in got} == {LAST - p: 100.0 + p for p in range(20)}
     assert {m.cursor for m in got[:-1]} == {seen.cursor}
     assert got[-1].cursor != seen.cursor
-    assert list(fresh.values) == [5.0]
 
 
 async def test_forged_cursors_are_refused() -> None:
