@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.floor import SERVICE
 from benchmarks.processes import Process, free_port, running
+from services.core.settings import QuerySettings
 
 ORG = "bench"
 TOKEN = "bench-token"  # of a server that lives for minutes on loopback
@@ -178,7 +179,8 @@ class GrpcServer:
 
     def is_serving(self) -> bool:
         """Whether its health says SERVING; without a health service, whether it takes connections."""
-        with grpc.insecure_channel(self.address) as channel:
+        # A channel of its own connection: of several processes each may be asked.
+        with grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             try:
                 answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
             except grpc.RpcError as error:
@@ -188,28 +190,29 @@ class GrpcServer:
 
 @contextmanager
 def query_service(store_url: str, *, processes: int = 1) -> Iterator[GrpcServer]:
-    """Run `tickwatch query` on a store until it serves."""
+    """Run `tickwatch query` on a store, in one process or several, until it serves."""
     with starting_query_service(store_url, processes=processes) as server:
-        server.process.wait_until(server.is_serving, seconds=600)
+        # Connections are dealt out by chance; that 16 of them all miss one of two processes is not to be feared.
+        server.process.wait_until(
+            lambda: all(server.is_serving() for _ in range(1 if processes == 1 else 8 * processes)), seconds=600
+        )
         yield server
 
 
 @contextmanager
 def starting_query_service(store_url: str, *, processes: int = 1) -> Iterator[GrpcServer]:
     """Run `tickwatch query` on a store, not waiting for it to be ready."""
-    address = f"127.0.0.1:{free_port()}"
-    metrics_address = f"127.0.0.1:{free_port()}"
-    environment = {
-        **tickwatch_environment(store_url),
-        "TICKWATCH_QUERY__LISTEN": address,
-        "TICKWATCH_METRICS__LISTEN": metrics_address,
-    }
-    if processes > 1:
+    address, metrics_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    environment = {**tickwatch_environment(store_url), "TICKWATCH_QUERY__LISTEN": address}
+    command = [*TICKWATCH, "query"]
+    if processes == 1:
+        environment["TICKWATCH_METRICS__LISTEN"] = metrics_address
+    elif "processes" in QuerySettings.model_fields:
         environment["TICKWATCH_QUERY__PROCESSES"] = str(processes)
-    with scratch() as folder:
-        command = [*TICKWATCH, "query"]
-        with running(command, log=folder / "log", environment=environment) as process:
-            yield GrpcServer(process, address, metrics_address)
+    else:
+        command = [sys.executable, "-m", "benchmarks.several", str(processes)]
+    with scratch() as folder, running(command, log=folder / "log", environment=environment) as process:
+        yield GrpcServer(process, address, metrics_address)
 
 
 TICKWATCH = (sys.executable, "-m", "services.cli")
