@@ -29,6 +29,7 @@ _CHUNK_VALUES = 4_000_000
 """How many values the rehydration reads at once: 36 MB at its peak, whatever the number of series."""
 
 _CHUNK_SLOTS = (15, 500)
+_FIRST_CHUNK_SLOTS = 60
 _LONGEST_PAUSE_SECONDS = 10.0
 _RUNS_EVERY_POLLS = 15
 
@@ -126,19 +127,23 @@ class Follower:
         self._metrics.follower_errors.labels(type(error).__name__).inc()
 
     def _load(self) -> None:
-        """Read the window whole. The mark is taken before, so that what is written meanwhile is read again."""
+        """Read the window whole. The mark is taken before, so that what is written meanwhile is read again.
+
+        The newest stretch comes first: it has every live series, and so says how long the others may be.
+        """
         again = self._mark is None and self.loaded.done()
         mark = self._reader.mark()
         newest_run = self._reader.newest_run_slot()
         head = max(last_complete_slot(self._clock.now()), newest_run if newest_run is not None else Slot(0))
         whole = Window.ending(head + 1, HOT_SLOTS)
         self._window.clear(Slot(head), whole.start)
-        start, slots = whole.start, 125
-        while start < whole.end:
-            columns = self._reader.read_window(Window(start, Slot(min(start + slots, whole.end))))
+        end, slots, most = whole.end, _FIRST_CHUNK_SLOTS, 1
+        while end > whole.start:
+            columns = self._reader.read_window(Window(Slot(max(end - slots, whole.start)), end))
             self._window.fill(columns)
-            start = columns.window.end
-            slots = min(max(_CHUNK_VALUES // max(1, len(columns.series)), _CHUNK_SLOTS[0]), _CHUNK_SLOTS[1])
+            end = columns.window.start
+            most = max(most, len(columns.series))
+            slots = min(max(_CHUNK_VALUES // most, _CHUNK_SLOTS[0]), _CHUNK_SLOTS[1])
         self._window.note_run(newest_run)
         self._window.finish_filling()
         self._mark = mark

@@ -12,13 +12,22 @@ from typing import Any, NamedTuple, TypeVar
 import grpc
 import numpy as np
 from google.rpc import error_details_pb2, status_pb2
+from prometheus_client import CollectorRegistry
 from tickwatch.v1 import query_pb2_grpc
 
 from services.core.clock import ManualClock
 from services.core.model import DAY_SLOTS, Floats, Measure, Outcome, Points, Quality, Run, Series, Slot, Window
+from services.core.rpc.paging import PageTokens
 from services.core.rpc.status import REASONS
 from services.core.store.memory import MemoryMetricStore
+from services.core.telemetry import QueryMetrics
+from services.query.broadcasting import Broadcast
+from services.query.following import Follower
+from services.query.querying import Querying
 from services.query.server import QueryServer, open_query_server
+from services.query.servicer import QueryServicer, WatchTimes
+from services.query.storage import StoreGate
+from services.query.window import HotWindow
 
 _T = TypeVar("_T")
 
@@ -178,3 +187,43 @@ async def serve(reader: Any, **options: Any) -> AsyncIterator[Service]:
         async with grpc.aio.insecure_channel(server.address) as channel:
             stub: query_pb2_grpc.QueryServiceAsyncStub = query_pb2_grpc.QueryServiceStub(channel)
             yield Service(server, stub, channel, clock)
+
+
+class Unserved(NamedTuple):
+    """The query service without a server: what a stepwise test moves by hand."""
+
+    window: HotWindow
+    broadcast: Broadcast
+    follower: Follower
+    querying: Querying
+    servicer: QueryServicer
+    clock: ManualClock
+    health: list[bool]
+    """Every health that the follower has told."""
+
+
+def unserved(reader: Any, *, key: bytes = b"k" * 32, stale_after_seconds: float = 300.0) -> Unserved:
+    """Put the service together without threads and without a server; nothing is loaded until the follower steps."""
+    clock, metrics = ManualClock(NOW), QueryMetrics(CollectorRegistry())
+    health: list[bool] = []
+    window, broadcast, gate = HotWindow(), Broadcast(), StoreGate("test:", 2)
+    querying = Querying(window, reader, gate, clock)
+    follower = Follower(
+        reader,
+        window,
+        broadcast,
+        clock=clock,
+        metrics=metrics,
+        on_health=health.append,
+        stale_after_seconds=stale_after_seconds,
+    )
+    servicer = QueryServicer(
+        querying=querying,
+        reader=reader,
+        gate=gate,
+        broadcast=broadcast,
+        tokens=PageTokens(key),
+        metrics=metrics,
+        times=WatchTimes(),
+    )
+    return Unserved(window, broadcast, follower, querying, servicer, clock, health)

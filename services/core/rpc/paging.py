@@ -36,8 +36,8 @@ class PageTokens:
 
     def issue(self, method: str, arguments: bytes, payload: bytes) -> str:
         """Return a token that hands `payload` to the next call of this method with these arguments."""
-        sealed = self._digest(b"token", payload, b"")
         bound = self._digest(method.encode(), payload, arguments)
+        sealed = self._digest(b"token", payload, bound)
         return base64.urlsafe_b64encode(sealed + bound + self._veil(sealed, payload)).rstrip(b"=").decode()
 
     def open(self, method: str, arguments: bytes, token: str) -> bytes:
@@ -52,7 +52,7 @@ class PageTokens:
             raw = b""  # another spelling of the same bytes, which this service does not use
         sealed, bound, veiled = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES : 2 * _DIGEST_BYTES], raw[2 * _DIGEST_BYTES :]
         payload = self._veil(sealed, veiled)
-        if not hmac.compare_digest(sealed, self._digest(b"token", payload, b"")):
+        if not hmac.compare_digest(sealed, self._digest(b"token", payload, bound)):
             raise InvalidPageTokenError("was not issued by this service")
         if not hmac.compare_digest(bound, self._digest(method.encode(), payload, arguments)):
             raise InvalidPageTokenError("belongs to a request with other arguments")
