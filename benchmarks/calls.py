@@ -23,6 +23,7 @@ from benchmarks.questions import (
     check_flux,
     check_ours,
     check_victoria,
+    client_asker,
     flux,
     flux_asker,
     flux_script,
@@ -47,6 +48,7 @@ from benchmarks.stores import load_store
 
 SQLITE, INFLUX = "Tickwatch on SQLite", "Tickwatch on InfluxDB"
 PAIR = "Tickwatch on SQLite, 2 processes"
+OUR_CLIENT = "Tickwatch on SQLite by tickwatch.Client"
 VICTORIA, EXPORT = "VictoriaMetrics", "VictoriaMetrics export"
 FLUX, FLUX_CLIENT = "InfluxDB, Flux by HTTP", "InfluxDB, Flux by influxdb-client"
 MANY = 16
@@ -141,6 +143,8 @@ def _add_grpc(stack: ExitStack, contest: Contest, truth: Truth) -> None:
             peer = GrpcPeer(name, server.process, server.method_url(path), request, len(answer))
             contest.peers[question].append(peer)
             prepared[question] = answer
+        ask = client_asker(stack, contest.ours[SQLITE], question, contest.market)
+        contest.peers[question].append(PythonPeer(OUR_CLIENT, contest.ours[SQLITE].process, ask))
     for kind in KINDS:
         floor = stack.enter_context(floor_server(kind, prepared))
         for question, answer in prepared.items():
@@ -150,7 +154,9 @@ def _add_grpc(stack: ExitStack, contest: Contest, truth: Truth) -> None:
 
 def _measure(contest: Contest, question: str, options: Options, report: Report) -> None:
     peers = contest.peers[question]
-    many_peers = [peer for peer in peers if peer.name != FLUX_CLIENT and (question == HIST or peer.name != FLUX)]
+    many_peers = [
+        peer for peer in peers if not isinstance(peer, PythonPeer) and (question == HIST or peer.name != FLUX)
+    ]
     one = interleave(peers, clients=1, seconds=options.seconds, rounds=options.rounds)
     many = interleave(many_peers, clients=MANY, seconds=options.seconds, rounds=options.rounds)
     header = ["server", "p50 ms, 1 client", f"calls/s, {MANY} clients", "server CPU ms per call", "cores used"]

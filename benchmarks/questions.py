@@ -6,13 +6,16 @@ with their newest values. Flux and MetricsQL are what a service of ours would ha
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlencode
 
 import grpc
 import numpy as np
+import tickwatch
 from tickwatch.v1 import query_pb2
 
 from benchmarks.data import EXCHANGE, MEASURES, Market
@@ -82,6 +85,24 @@ def ask_grpc(server: GrpcServer, path: str, request: bytes) -> bytes:
     with grpc.insecure_channel(server.address, options=[("grpc.max_receive_message_length", -1)]) as channel:
         call: Callable[..., bytes] = channel.unary_unary(f"/{path}")
         return call(request, timeout=60)
+
+
+def client_asker(stack: ExitStack, server: GrpcServer, question: str, market: Market) -> Callable[[], object]:
+    """Return a function that asks through `tickwatch.Client` for results as a program would use them."""
+    loop = asyncio.new_event_loop()
+    stack.callback(loop.close)
+    client = tickwatch.Client(server.address)
+    stack.callback(lambda: loop.run_until_complete(client.close()))
+
+    async def list_metrics() -> list[tickwatch.Metric]:
+        return [metric async for metric in client.list_metrics()]
+
+    ask: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        HIST: lambda: client.get_history(market.metric(ASKED), "price"),
+        RANK: lambda: client.rank_metrics("price"),
+        LIST: list_metrics,
+    }
+    return lambda: loop.run_until_complete(ask[question]())
 
 
 def check_ours(truth: Truth, who: str, question: str, answer: bytes) -> None:
