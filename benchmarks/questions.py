@@ -137,13 +137,13 @@ def victoria_urls(server: Victoria, market: Market) -> dict[str, str]:
 
 
 def check_victoria(truth: Truth, urls: dict[str, str]) -> None:
-    """Check what VictoriaMetrics says; its deviation is the population's, and its 24 h leave out the first slot."""
+    """Check what VictoriaMetrics says; its deviation is the population's, over 24 h without their left edge."""
     who = "VictoriaMetrics"
     data = {name: json.loads(fetch(url)) for name, url in urls.items()}
     truth.check_history(who, [float(value) for _, value in data[HIST]["data"]["result"][0]["values"]])
     truth.check_history(who, data[f"{HIST} export"]["values"])
     ranked = [f"{EXCHANGE}:{each['metric']['pair']}" for each in data[RANK]["data"]["result"]]
-    truth.check_ranking(who, ranked, skipped=1, ddof=0)
+    truth.check_ranking(who, ranked, ddof=0)
     truth.check_count(who, len(data[LIST]["data"]))
 
 
