@@ -20,7 +20,7 @@ from services.collector.ledger import Ledger
 from services.collector.progress import Meter, Report
 from services.collector.tasks import all_of, in_thread
 from services.core.catalog.base import Market
-from services.core.errors import ExchangeError, ExchangeUnavailableError, InvalidInputError
+from services.core.errors import ExchangeError, ExchangeMalformedError, ExchangeUnavailableError, InvalidInputError
 from services.core.model import (
     DAY_SLOTS,
     Measure,
@@ -145,7 +145,7 @@ class _Backfill:
         await self._derive(ledger)
 
     async def _fill_range(self, ledger: Ledger, part: Window) -> None:
-        """Fill one range; an exchange that asks for a pause gets it, and the work goes on behind the last piece."""
+        """Fill one range; an exchange in trouble gets a pause, and the work goes on behind the last piece."""
         start, tries, pause = part.start, _PATIENCE, _FIRST_PAUSE_SECONDS
         while start < part.end:
             try:
@@ -156,11 +156,12 @@ class _Backfill:
                     await self._save(ledger)
                     start, tries, pause = piece.window.end, _PATIENCE, _FIRST_PAUSE_SECONDS
                     self._meter.add(len(holes), f"{self.metric}: {slot_time(start):%Y-%m-%d %H:%M}")
-            except ExchangeUnavailableError as error:
+            except (ExchangeUnavailableError, ExchangeMalformedError) as error:
                 tries -= 1
                 if not tries:
                     raise
-                await self._collector.clock.sleep(max(pause, error.retry_after_seconds or 0.0))
+                asked = error.retry_after_seconds if isinstance(error, ExchangeUnavailableError) else None
+                await self._collector.clock.sleep(max(pause, asked or 0.0))
                 pause *= 2
             else:
                 return

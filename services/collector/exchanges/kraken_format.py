@@ -133,8 +133,6 @@ def read_trades(result: Mapping[str, Any], pair: str) -> tuple[list[Trade], str]
     Rows are `[price, volume, time, side, type, misc, trade_id]`; the oldest recordings have no trade_id.
     """
     rows, last = _rows_and_last(result, pair)
-    if not isinstance(last, str) or not last.isdecimal():
-        raise _malformed(f"`last` is {last!r:.40}, not a string of nanoseconds", pair)
     trades: list[Trade] = []
     for row in rows:
         if not isinstance(row, list) or len(row) < 6:  # noqa: PLR2004  the documented row
@@ -146,6 +144,8 @@ def read_trades(result: Mapping[str, Any], pair: str) -> tuple[list[Trade], str]
             raise _malformed(f"a trade out of order, at {row[2]}", pair)
         identity = row[6] if len(row) > 6 and type(row[6]) is int else None  # noqa: PLR2004  the documented row
         trades.append(Trade(slot, price, _decimal(row[1], "a trade's volume", pair), identity))
+    if not isinstance(last, str) or not last.isdecimal():
+        raise _malformed(f"`last` is {last!r:.40}, not a string of nanoseconds", pair)
     return trades, last
 
 
