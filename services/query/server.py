@@ -53,6 +53,11 @@ class QueryServer:
         """Whether the health says SERVING."""
         return self._rpc.health.serving
 
+    @property
+    def health_watchers(self) -> int:
+        """How many watch the health."""
+        return self._rpc.health.watcher_count
+
     async def ready(self) -> None:
         """Return once the window is filled; raises StoreRefusedError when the store refuses to be read."""
         await asyncio.shield(asyncio.wrap_future(self._follower.loaded))

@@ -7,6 +7,7 @@ stores block anyway. It knows no service: those are added as handlers from `inte
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +85,7 @@ class RpcServer:
         self._closed = False
         options = server_options(longest_stream_seconds=longest_stream_seconds, reuse_port=reuse_port)
         self._server = grpc.server(self._pool, options=options)
-        self.host, port = parse_listen(listen, "query.listen")
+        self.host, port = parse_listen(listen, "listen")
         try:
             self.port = self._server.add_insecure_port(
                 f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
@@ -161,9 +162,14 @@ class RpcServer:
         servicer = reflection.ReflectionServicer(names)
 
         def info(requests: Iterator[bytes], context: Context) -> Iterator[bytes]:
-            parsed = (from_wire_message(reflection_pb2.ServerReflectionRequest, request) for request in requests)
-            for response in servicer.ServerReflectionInfo(parsed, context):
-                yield response.SerializeToString()
+            for request in requests:
+                asked = from_wire_message(reflection_pb2.ServerReflectionRequest, request)
+                resolved = reflection_pb2.ServerReflectionRequest.FromString(request)
+                if asked.HasField("file_containing_symbol"):
+                    resolved.file_containing_symbol = _enclosing_symbol(asked.file_containing_symbol)
+                for response in servicer.ServerReflectionInfo(iter([resolved]), context):
+                    response.original_request.CopyFrom(asked)
+                    yield response.SerializeToString()
 
         for package in packages:
             service = f"{package}.ServerReflection"
@@ -171,6 +177,17 @@ class RpcServer:
             self.add_service(
                 service, {"ServerReflectionInfo": interceptors.bidirectional(info, meter, limit, self.threads)}
             )
+
+
+def _enclosing_symbol(symbol: str) -> str:
+    """Return the symbol, or the service or message it is a member of: Python's pool does not find members."""
+    parts = symbol.split(".")
+    for length in range(len(parts), 0, -1):
+        enclosing = ".".join(parts[:length])
+        with contextlib.suppress(KeyError):
+            descriptor_pool.Default().FindFileContainingSymbol(enclosing)
+            return enclosing
+    return symbol
 
 
 def _register_reflection_v1() -> None:
