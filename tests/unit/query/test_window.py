@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -170,3 +172,31 @@ def test_another_measure_has_other_rows() -> None:
     assert window.names(Measure.PRICE) == ["SIM:A"]
     assert window.names(Measure.VOLUME) == []
     assert window.metrics == {"SIM:A"}
+
+
+def test_readers_never_see_half_a_batch() -> None:
+    """While a writer replaces every row again and again, a scan sees each slot as one batch wrote it."""
+    window = loaded()
+    metrics = [Series(f"SIM:N{number:03d}", Measure.PRICE) for number in range(300)]
+    stop = threading.Event()
+
+    def write() -> None:
+        value = 0.0
+        while not stop.is_set():
+            value += 1
+            window.apply(Points.of((series, START, value, Quality.OBSERVED) for series in metrics))
+
+    window.apply(Points.of((series, START, 0.0, Quality.OBSERVED) for series in metrics))
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        asked = Window(Slot(START), Slot(START + 1))
+        scans = [
+            window.consistent(lambda: np.concatenate([rows.copy() for rows in window.scan(Measure.PRICE, asked)]))
+            for _ in range(200)
+        ]
+    finally:
+        stop.set()
+        writer.join()
+
+    assert all(len(np.unique(scan)) == 1 for scan in scans)
