@@ -26,6 +26,9 @@ def generate(into: pathlib.Path) -> None:
     sources = sorted(str(path) for path in (PROTOS / PACKAGE).glob("*.proto"))
     outputs = [f"--{kind}_out={into}" for kind in ("python", "grpc_python")]
     outputs += [f"--{kind}_out=quiet:{into}" for kind in ("mypy", "mypy_grpc")]
+    # The plugins stand beside this interpreter, which need not be on PATH.
+    beside = pathlib.Path(sys.executable).parent
+    outputs += [f"--plugin=protoc-gen-{kind}={beside / f'protoc-gen-{kind}'}" for kind in ("mypy", "mypy_grpc")]
     if protoc.main(["protoc", f"-I{PROTOS}", f"-I{WELL_KNOWN}", *outputs, *sources]) != 0:
         sys.exit("protos/generate.py: protoc failed, see above")
     (into / PACKAGE / "__init__.py").touch()

@@ -100,6 +100,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> Error:
             detail.Unpack(retry_info)
             retry = retry_info.retry_delay.ToTimedelta().total_seconds()
     metadata = dict(info.metadata)
+    if not reason and code is grpc.StatusCode.UNAVAILABLE and "unhealthy" in message:
+        # The channel's own words for a server whose health says NOT_SERVING.
+        reason, message = "NOT_READY", "the service is still loading, or about to stop; try again in a moment"
     return _BY_CODE.get(code, Error)(
         code.name,
         reason,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+from typing import Any
 
 import numpy as np
 import pytest
 import tickwatch
+from prometheus_client import CollectorRegistry
 
+from services.core.clock import ManualClock
 from services.core.model import DAY_SLOTS, Measure, Series, Window
-from tests.support.query import LAST, make_market, make_store, names, serve
+from tests.support.query import LAST, NOW, eventually, make_market, make_store, names, serve
 
 
 async def test_history_comes_as_numpy() -> None:
@@ -78,3 +82,50 @@ async def test_nobody_there_is_unavailable_in_time() -> None:
     async with tickwatch.Client("127.0.0.1:1", timeout_seconds=1) as client:
         with pytest.raises((tickwatch.UnavailableError, tickwatch.DeadlineExceededError)):
             await client.get_history("SIM:AAA", "price")
+
+
+async def test_a_rolling_restart_fails_no_call() -> None:
+    """Calls go to all healthy servers in turn; one that drains is left before it stops, and no call notices."""
+    store = make_store(make_market(["SIM:AAA"]))
+    registries = [CollectorRegistry(), CollectorRegistry()]
+
+    def answered(registry: CollectorRegistry) -> float:
+        labels = {"grpc_type": "unary", "grpc_service": "tickwatch.v1.QueryService", "grpc_method": "GetHistory"}
+        return registry.get_sample_value("grpc_server_handled_total", {**labels, "grpc_code": "OK"}) or 0
+
+    clock = ManualClock(NOW)
+    clock.sleep = asyncio.sleep  # type: ignore[method-assign]
+    settings: dict[str, Any] = {"clock": clock, "drain_seconds": 0.3}
+    async with (
+        serve(store, registry=registries[0], **settings) as first,
+        serve(store, registry=registries[1], **settings) as second,
+        tickwatch.Client(f"ipv4:{first.server.address},{second.server.address}") as client,
+    ):
+
+        async def both() -> bool:
+            await client.get_history("SIM:AAA", "price")
+            return all(answered(registry) > 5 for registry in registries)
+
+        await eventually(both, bool)
+        draining = asyncio.create_task(first.server.drain())
+        while not draining.done():
+            await client.get_history("SIM:AAA", "price")
+        stopped = answered(registries[0])
+        for _ in range(50):
+            await client.get_history("SIM:AAA", "price")
+
+        assert answered(registries[0]) == stopped
+
+
+async def test_a_service_that_loads_says_so() -> None:
+    """Who asks too early is told that the service is loading, not what a channel thinks of its backends."""
+    store = make_store()
+    store.close()
+    async with (
+        serve(store, wait=False) as service,
+        tickwatch.Client(service.server.address, timeout_seconds=2) as client,
+    ):
+        with pytest.raises(tickwatch.UnavailableError, match="still loading") as error:
+            await client.get_history("SIM:AAA", "price")
+
+    assert error.value.reason == "NOT_READY"

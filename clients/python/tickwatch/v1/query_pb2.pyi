@@ -7,6 +7,9 @@ Conventions of this package. A slot is one minute of UTC, named by its start. Ti
 are half-open, [start, end). A value that does not exist is NaN in a column and never 0. Every error carries
 google.rpc.ErrorInfo (domain "tickwatch"); bad input carries google.rpc.BadRequest too, naming the field; where a
 retry helps there is google.rpc.RetryInfo.
+
+Errors of every method, by reason: INVALID_FIELD and INVALID_PAGE_TOKEN (INVALID_ARGUMENT), NOT_READY (UNAVAILABLE)
+while the last 24 hours are being loaded, and INTERNAL with an id that stands in the server's log.
 """
 
 from collections import abc as _abc
@@ -111,7 +114,7 @@ class _StatisticEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Statistic.V
     """
     STATISTIC_LOG_RETURN_STDDEV: _Statistic.ValueType  # 3
     """Standard deviation of the natural logarithm of the ratio of each point to the point before it, without a unit.
-    Points that are not above zero are left out.
+    Points that are not above zero are left out, so it needs three points above zero.
     """
 
 class Statistic(_Statistic, metaclass=_StatisticEnumTypeWrapper):
@@ -127,7 +130,7 @@ zero leaves a metric unranked.
 """
 STATISTIC_LOG_RETURN_STDDEV: Statistic.ValueType  # 3
 """Standard deviation of the natural logarithm of the ratio of each point to the point before it, without a unit.
-Points that are not above zero are left out.
+Points that are not above zero are left out, so it needs three points above zero.
 """
 Global___Statistic: _TypeAlias = Statistic  # noqa: Y015
 
@@ -343,12 +346,12 @@ class GetHistoryRequest(_message.Message):
     """How the points of an interval become one value. Absent: LAST."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """The first slot; a whole minute. Absent: 24 hours before the end."""
+        """The first slot; a whole minute, from 1970 to 2100. Absent: 24 hours before the end."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """The slot after the last; a whole minute. Absent: the end of the newest slot that any run has written or, if that
-        is over three minutes old, of the last complete slot.
+        """The slot after the last; a whole minute, at or after start_time (equal: no values). Absent: the end of the newest
+        slot that any run has written or, if that is over three minutes old, of the last complete slot.
         """
 
     @_builtins.property
@@ -550,7 +553,7 @@ class Ranking(_message.Message):
     value: _builtins.float
     """The statistic, in the measure's unit or without one, as Statistic says."""
     point_count: _builtins.int
-    """How many points the statistic is of, at least 2."""
+    """How many points the statistic is of, at least 2; those above zero for LOG_RETURN_STDDEV."""
     coverage: _builtins.float
     """point_count over the window's slots, above 0 and at most 1."""
     def __init__(
@@ -606,7 +609,8 @@ Global___WatchPointsRequest: _TypeAlias = WatchPointsRequest  # noqa: Y015
 
 @_typing.final
 class WatchPointsResponse(_message.Message):
-    """New points of one slot, as columns: point i is value i of measure i of metric i. Without points the message is a
+    """New points of one slot, as columns: point i is value i of measure i of metric i. A slot of more than 10000 points
+    takes several messages. Without points the message is a
     bookmark, sent at once when the stream opens and then at least every 15 seconds, so that silence proves health.
     """
 

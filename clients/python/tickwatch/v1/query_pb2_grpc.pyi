@@ -7,6 +7,9 @@ Conventions of this package. A slot is one minute of UTC, named by its start. Ti
 are half-open, [start, end). A value that does not exist is NaN in a column and never 0. Every error carries
 google.rpc.ErrorInfo (domain "tickwatch"); bad input carries google.rpc.BadRequest too, naming the field; where a
 retry helps there is google.rpc.RetryInfo.
+
+Errors of every method, by reason: INVALID_FIELD and INVALID_PAGE_TOKEN (INVALID_ARGUMENT), NOT_READY (UNAVAILABLE)
+while the last 24 hours are being loaded, and INTERNAL with an id that stands in the server's log.
 """
 
 from collections import abc as _abc
@@ -45,7 +48,8 @@ class QueryServiceStub:
     """Returns one series as dense columns: exactly one value per interval, NaN where there is no point.
 
     Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points
-    in the range is an answer full of NaN.
+    in the range is an answer full of NaN. Only what is older than about 25 hours needs the store: STORE_UNAVAILABLE
+    (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED) are about that.
     """
     RankMetrics: _grpc.UnaryUnaryMultiCallable[_query_pb2.RankMetricsRequest, _query_pb2.RankMetricsResponse]
     """Ranks metrics by how much one measure of theirs moved, the most restless first."""
@@ -56,6 +60,9 @@ class QueryServiceStub:
 
     Errors: RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly; its last cursor resumes.
     OUT_OF_RANGE (CURSOR_EXPIRED) when the cursor is older than what the store can replay; read the history anew.
+    INVALID_ARGUMENT (INVALID_CURSOR) for a cursor of another store. RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) at the
+    server's limit. A stream ends OK at its greatest age, half an hour, and when its server stops; go on with its last
+    cursor.
     """
 
 @_typing.type_check_only
@@ -69,7 +76,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Returns one series as dense columns: exactly one value per interval, NaN where there is no point.
 
     Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points
-    in the range is an answer full of NaN.
+    in the range is an answer full of NaN. Only what is older than about 25 hours needs the store: STORE_UNAVAILABLE
+    (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED) are about that.
     """
     RankMetrics: _aio.UnaryUnaryMultiCallable[_query_pb2.RankMetricsRequest, _query_pb2.RankMetricsResponse]  # type: ignore[assignment]
     """Ranks metrics by how much one measure of theirs moved, the most restless first."""
@@ -80,6 +88,9 @@ class QueryServiceAsyncStub(QueryServiceStub):
 
     Errors: RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly; its last cursor resumes.
     OUT_OF_RANGE (CURSOR_EXPIRED) when the cursor is older than what the store can replay; read the history anew.
+    INVALID_ARGUMENT (INVALID_CURSOR) for a cursor of another store. RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) at the
+    server's limit. A stream ends OK at its greatest age, half an hour, and when its server stops; go on with its last
+    cursor.
     """
 
 class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -102,7 +113,8 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns one series as dense columns: exactly one value per interval, NaN where there is no point.
 
         Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points
-        in the range is an answer full of NaN.
+        in the range is an answer full of NaN. Only what is older than about 25 hours needs the store: STORE_UNAVAILABLE
+        (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED) are about that.
         """
 
     @_abc_1.abstractmethod
@@ -125,6 +137,9 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly; its last cursor resumes.
         OUT_OF_RANGE (CURSOR_EXPIRED) when the cursor is older than what the store can replay; read the history anew.
+        INVALID_ARGUMENT (INVALID_CURSOR) for a cursor of another store. RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) at the
+        server's limit. A stream ends OK at its greatest age, half an hour, and when its server stops; go on with its last
+        cursor.
         """
 
 def add_QueryServiceServicer_to_server(servicer: QueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
