@@ -47,7 +47,7 @@ from services.core.store.base import RETENTION_DAYS, MetricWriter
 HEADER = ["metric", "measure", "time", "value"]
 SHOWN_PROBLEMS = 20
 
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 2 << 20
 _CANDLE_COLUMNS = 7
 _PRICE, _VOLUME = 4, 5
 _TELLING_ROWS = 20
@@ -96,8 +96,11 @@ def load_file(
         with path.open("rb") as raw:
             size = path.stat().st_size
             meter = Meter(size, "bytes", progress)
-            with gzip.open(raw) if path.suffix == ".gz" else raw as stream:
-                batches = _batches(cast(IO[bytes], stream), metric, window, report)
+            with (
+                gzip.open(raw) if path.suffix == ".gz" else raw as stream,
+                io.TextIOWrapper(cast(IO[bytes], stream), encoding="utf-8-sig", newline="") as text,
+            ):
+                batches = _batches(text, metric, window, report)
                 writer.write_batches(_counted(batches, report, raw, meter))
     except (OSError, EOFError, zlib.error) as error:
         what = getattr(error, "strerror", None) or str(error)
@@ -122,8 +125,7 @@ def _counted(batches: Iterator[Points], report: LoadReport, raw: IO[bytes], mete
         place = here
 
 
-def _batches(stream: IO[bytes], metric: str | None, window: Window, report: LoadReport) -> Iterator[Points]:
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+def _batches(text: io.TextIOWrapper, metric: str | None, window: Window, report: LoadReport) -> Iterator[Points]:
     first_line = text.readline()
     header = [name.strip().lower() for name in first_line.strip().split(",")] == HEADER
     if metric is None and not header:
