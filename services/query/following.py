@@ -111,7 +111,7 @@ class Follower:
             self._read_at = self._clock.now()
             if not self.loaded.done():
                 self.loaded.set_result(None)
-        self._on_health(self.loaded.done() and self.lag_seconds <= self._stale_after)
+        self._on_health(self._window.ready and self.lag_seconds <= self._stale_after)
         self._broadcast.reap()
         return not self._failures
 

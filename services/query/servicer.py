@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import random
 import struct
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -120,9 +121,12 @@ class QueryServicer:
     def _kept(self, name: str, method: interceptors.UnaryBehavior) -> interceptors.UnaryBehavior:
         """Return the method with its answers kept for as long as a generation lasts."""
         present, get, hits, misses = self._querying.present, self._answers.get, self._hits, self._misses
+        # When a minute turns, everybody asks for the same long list at once: it is encoded once. Histories may wait for
+        # the store, so nobody waits for them.
+        turns = None if name == "GetHistory" else threading.Lock()
 
         def answer(request: bytes, context: Context) -> bytes:
-            response, kept = get(present(), name, request, lambda: method(request, context))
+            response, kept = get(present(), name, request, lambda: method(request, context), turns)
             (hits if kept else misses).inc()
             return response
 
@@ -233,18 +237,17 @@ class _WatchQuery:
     def encode(self, batch: Batch) -> tuple[bytes, ...]:
         """Return a batch's messages without their cursors; streams that want everything share them."""
         if self.metrics or self.measures:
-            return _encode(self.choose(batch.points))
+            return tuple(_encode(self.choose(batch.points)))
         if batch.encoded is None:
-            batch.encoded = _encode(batch.points)
+            batch.encoded = tuple(_encode(batch.points))
         return batch.encoded
 
 
-def _encode(points: Points) -> tuple[bytes, ...]:
+def _encode(points: Points) -> Iterator[bytes]:
     """Encode points as one message a slot (or several of a large one), in ascending order of slots, without cursors."""
     order = np.argsort(points.slots, kind="stable")
     slots = points.slots[order]
     edges = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(slots)] if len(slots) else []
-    bodies = []
     for start, end in itertools.pairwise(edges):
         for first in range(start, end, MOST_POINTS_PER_MESSAGE):
             chosen = order[first : min(first + MOST_POINTS_PER_MESSAGE, end)]
@@ -255,14 +258,18 @@ def _encode(points: Points) -> tuple[bytes, ...]:
                 measures=[convert.MEASURE_TO_WIRE[one.measure] for one in series],
                 qualities=[convert.QUALITY_TO_WIRE[quality] for quality in points.qualities[chosen].tolist()],
             )
-            bodies.append(message.SerializeToString() + convert.packed_doubles(5, points.values[chosen]))
-    return tuple(bodies)
+            yield message.SerializeToString() + convert.packed_doubles(5, points.values[chosen])
 
 
-def _messages(bodies: Sequence[bytes], before: Mark, after: Mark) -> Iterator[bytes]:
+def _messages(bodies: Iterable[bytes], before: Mark, after: Mark) -> Iterator[bytes]:
     """Give each message its cursor: only after the last of a batch may a caller go on behind it."""
-    for number, body in enumerate(bodies, start=1):
-        yield body + _bookmark(after if number == len(bodies) else before)
+    held: bytes | None = None
+    for body in bodies:
+        if held is not None:
+            yield held + _bookmark(before)
+        held = body
+    if held is not None:
+        yield held + _bookmark(after)
 
 
 def _bookmark(cursor: Mark) -> bytes:

@@ -62,7 +62,10 @@ class _Block:
 
 
 class _Table:
-    """The rows of one measure."""
+    """The rows of one measure.
+
+    XXX: a series that has ended keeps its row until the process ends or reads the window anew.
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []

@@ -263,6 +263,21 @@ async def test_the_client_retries_what_is_unavailable() -> None:
     assert len(history.values) == DAY_SLOTS
 
 
+async def test_every_call_is_logged_at_debug(caplog: pytest.LogCaptureFixture) -> None:
+    """The access log has path, code, time and peer of each call as fields."""
+    caplog.set_level("DEBUG", "tickwatch.rpc")
+    async with serve(make_store()) as service:
+        await service.stub.ListMetrics(wire.ListMetricsRequest())
+        await failure(service.stub.ListMetrics(wire.ListMetricsRequest(page_size=-1)))
+    calls = [vars(record) for record in caplog.records if record.name == "tickwatch.rpc"]
+
+    assert [(c["path"], c["code"]) for c in calls] == [
+        ("/tickwatch.v1.QueryService/ListMetrics", "OK"),
+        ("/tickwatch.v1.QueryService/ListMetrics", "INVALID_ARGUMENT"),
+    ]
+    assert all(c["seconds"] >= 0 and c["peer"].startswith("ipv4:127.0.0.1:") for c in calls)
+
+
 async def test_metrics_tell_calls_window_and_freshness() -> None:
     """A scrape has calls by code, latency, the window's size, the follower's lag and how fresh each exchange is."""
     registry = CollectorRegistry()

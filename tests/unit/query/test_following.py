@@ -173,6 +173,7 @@ def test_while_it_is_read_anew_it_is_not_ready() -> None:
     made.follower.step()
     with pytest.raises(NotReadyError):
         made.querying.present()
+    assert not made.health[-1]
     reader.error = None
     made.follower.step()
 

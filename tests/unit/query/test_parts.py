@@ -204,3 +204,24 @@ def test_nearest_names() -> None:
     assert nearest("KRAKEN:BTCUS", known)[0] == "KRAKEN:BTCUSD"
     assert nearest("COINBSE:BTCUSD", known)[0] == "COINBASE:BTCUSD"
     assert nearest("X:Y", frozenset()) == ()
+
+
+def test_costly_answers_are_made_once_for_all_who_wait() -> None:
+    """With a lock, threads that miss together wait for the first and get its answer."""
+    answers, turns, release, made = Answers(), threading.Lock(), threading.Event(), []
+
+    def compute() -> bytes:
+        made.append(1)
+        release.wait(10)
+        return b"answer"
+
+    got: list[tuple[bytes, bool]] = []
+    threads = [threading.Thread(target=lambda: got.append(answers.get(1, "A", b"r", compute, turns))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    release.set()
+    for thread in threads:
+        thread.join()
+
+    assert len(made) == 1
+    assert [answer for answer, _ in got] == [b"answer"] * 8
