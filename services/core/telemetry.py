@@ -6,15 +6,19 @@ hand it numbers, or functions that return them at the moment of a scrape.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import itertools
 import logging
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 from pythonjsonlogger.json import JsonFormatter
 
 from services.core.errors import InvalidSettingError
@@ -50,31 +54,85 @@ def configure_logging(level: str = "info", format: str = "console") -> None:  # 
     root.setLevel(level.upper())
 
 
-class RpcMetrics:
+class CallTally:
+    """The calls of one method, counted by hand: an answer from memory costs less than the library's counters."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._started = 0
+        self._open = 0
+        self._codes = {"OK": 0}
+        self._buckets = [0] * (len(_LATENCY_BUCKETS) + 1)
+        self._seconds = 0.0
+
+    def begin(self) -> None:
+        """Count a call that begins."""
+        with self._lock:
+            self._started += 1
+
+    def end(self, code: str, seconds: float) -> None:
+        """Count a call that ended with a status code, by name, so many seconds after its begin."""
+        with self._lock:
+            self._codes[code] = self._codes.get(code, 0) + 1
+            self._buckets[bisect.bisect_left(_LATENCY_BUCKETS, seconds)] += 1
+            self._seconds += seconds
+
+    def stream_opened(self, change: int) -> None:
+        """Count streams being served: 1 more, or -1."""
+        with self._lock:
+            self._open += change
+
+    def read(self) -> tuple[int, int, dict[str, int], list[tuple[str, int]], float]:
+        """Return calls started, streams open, calls by code, cumulative buckets by bound, and the sum of times."""
+        with self._lock:
+            bounds = [*map(floatToGoString, _LATENCY_BUCKETS), "+Inf"]
+            cumulative = list(itertools.accumulate(self._buckets))
+            return (
+                self._started,
+                self._open,
+                dict(self._codes),
+                list(zip(bounds, cumulative, strict=True)),
+                self._seconds,
+            )
+
+
+class RpcMetrics(Collector):
     """Calls to a server, under the names that dashboards for gRPC servers know.
 
-    `grpc_type` is `unary` or `server_stream`; only methods that the server has are labelled.
+    `grpc_type` is `unary`, `server_stream` or `bidi_stream`; only methods that the server has are labelled.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self) -> None:
+        self._tallies: dict[tuple[str, str, str], CallTally] = {}
+
+    def tally(self, kind: str, service: str, method: str) -> CallTally:
+        """Return the tally of one method."""
+        return self._tallies.setdefault((kind, service, method), CallTally())
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the four families."""
         labels = ("grpc_type", "grpc_service", "grpc_method")
-        self.started = Counter("grpc_server_started_total", "Calls begun: the load.", labels, registry=registry)
-        self.handled = Counter(
-            "grpc_server_handled_total",
-            "Calls ended, by status code: the errors.",
-            (*labels, "grpc_code"),
-            registry=registry,
+        started = CounterMetricFamily("grpc_server_started", "Calls begun: the load.", labels=labels)
+        handled = CounterMetricFamily(
+            "grpc_server_handled", "Calls ended, by status code: the errors.", labels=(*labels, "grpc_code")
         )
-        self.seconds = Histogram(
+        seconds = HistogramMetricFamily(
             "grpc_server_handling_seconds",
             "Time from a call's begin to its end in the handler, of streams too: the latency.",
-            labels,
-            registry=registry,
-            buckets=_LATENCY_BUCKETS,
+            labels=labels,
         )
-        self.open_streams = Gauge(
-            "tickwatch_rpc_open_streams", "Streams being served now; compare with the limit.", labels, registry=registry
+        streams = GaugeMetricFamily(
+            "tickwatch_rpc_open_streams", "Streams being served now; compare with the limit.", labels=labels
         )
+        for key, tally in sorted(self._tallies.items()):
+            begun, still_open, codes, buckets, total = tally.read()
+            started.add_metric(key, begun)
+            for code, count in sorted(codes.items()):
+                handled.add_metric((*key, code), count)
+            seconds.add_metric(key, buckets, total)
+            if key[0] != "unary":
+                streams.add_metric(key, still_open)
+        yield from (started, handled, seconds, streams)
 
 
 _rpc_metrics: weakref.WeakKeyDictionary[CollectorRegistry, RpcMetrics] = weakref.WeakKeyDictionary()
@@ -83,7 +141,8 @@ _rpc_metrics: weakref.WeakKeyDictionary[CollectorRegistry, RpcMetrics] = weakref
 def rpc_metrics(registry: CollectorRegistry) -> RpcMetrics:
     """Return the registry's RPC metrics; the servers of one process share them."""
     if registry not in _rpc_metrics:
-        _rpc_metrics[registry] = RpcMetrics(registry)
+        _rpc_metrics[registry] = RpcMetrics()
+        registry.register(_rpc_metrics[registry])
     return _rpc_metrics[registry]
 
 
@@ -112,10 +171,9 @@ class QueryMetrics:
             "Watch streams ended because their reader was too slow.",
             registry=registry,
         )
-        self.cached_answers = Counter(
-            "tickwatch_answers_total",
-            "Unary answers, by whether their bytes were at hand.",
-            ("cached",),
+        self.computed_answers = Counter(
+            "tickwatch_answers_computed_total",
+            "Unary answers that had to be made; all others of grpc_server_handled_total were bytes at hand.",
             registry=registry,
         )
 

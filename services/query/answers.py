@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable
 
 MOST_BYTES = 128 * 1024 * 1024
@@ -20,8 +19,7 @@ class Answers:
     """Answers by method and request bytes, all of one generation.
 
     Threads. A thread works on the generation it found: one that computes while the generation ends puts its answer
-    where nobody looks any more. Two threads that miss at once both compute, unless they are told to take turns, and one
-    of the equal answers stays.
+    where nobody looks any more. Two threads that miss at once both compute, and one of the equal answers stays.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
@@ -33,32 +31,21 @@ class Answers:
         """How many bytes of requests and answers are kept."""
         return self._generation.size_bytes
 
-    def get(
-        self,
-        generation: Hashable,
-        method: str,
-        request: bytes,
-        compute: Callable[[], bytes],
-        turns: threading.Lock | None = None,
-    ) -> tuple[bytes, bool]:
-        """Return the answer and whether it was at hand; `compute` makes it, and what it raises is not kept.
+    def find(self, generation: Hashable, method: str, request: bytes) -> bytes | None:
+        """Return the answer if it is at hand."""
+        current = self._generation
+        return current.answers.get((method, request)) if current.of == generation else None
 
-        With a lock, whoever misses waits for the one who computes: right for what is costly and never waits itself.
-        """
+    def make(self, generation: Hashable, method: str, request: bytes, compute: Callable[[], bytes]) -> bytes:
+        """Return what `compute` makes, and keep it; what it raises is not kept."""
         current = self._generation
         if current.of != generation:
             current = self._generation = _Generation(generation)
-        key = (method, request)
-        if (answer := current.answers.get(key)) is not None:
-            return answer, True
-        if turns is not None:
-            with turns:
-                return self.get(generation, method, request, compute)
         answer = compute()
         size = len(request) + len(answer)
         if current.size_bytes + size > self._most_bytes:
             current.answers, current.size_bytes = {}, 0
         if size <= self._most_bytes:
-            current.answers[key] = answer
+            current.answers[method, request] = answer
             current.size_bytes += size
-        return answer, False
+        return answer

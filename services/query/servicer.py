@@ -6,6 +6,7 @@ the same answer's bytes: a dictionary look-up instead of parsing, computing and 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import struct
@@ -100,8 +101,7 @@ class QueryServicer:
         self._tokens = tokens
         self._times = times
         self._answers = Answers()
-        self._hits = metrics.cached_answers.labels("yes")
-        self._misses = metrics.cached_answers.labels("no")
+        self._metrics = metrics
 
     def handlers(self, server: RpcServer, limit: StreamLimit) -> dict[str, Handler]:
         """Return the service's methods for a server."""
@@ -120,15 +120,22 @@ class QueryServicer:
 
     def _kept(self, name: str, method: interceptors.UnaryBehavior) -> interceptors.UnaryBehavior:
         """Return the method with its answers kept for as long as a generation lasts."""
-        present, get, hits, misses = self._querying.present, self._answers.get, self._hits, self._misses
+        present, find, make = self._querying.present, self._answers.find, self._answers.make
         # When a minute turns, everybody asks for the same long list at once: it is encoded once. Histories may wait for
         # the store, so nobody waits for them.
-        turns = None if name == "GetHistory" else threading.Lock()
+        turn = contextlib.nullcontext() if name == "GetHistory" else threading.Lock()
+
+        def compute(request: bytes, context: Context) -> bytes:
+            with turn:
+                interceptors.require_time(context)
+                generation = present()
+                if (answer := find(generation, name, request)) is None:
+                    answer = make(generation, name, request, lambda: method(request, context))
+                    self._metrics.computed_answers.inc()
+                return answer
 
         def answer(request: bytes, context: Context) -> bytes:
-            response, kept = get(present(), name, request, lambda: method(request, context), turns)
-            (hits if kept else misses).inc()
-            return response
+            return find(present(), name, request) or compute(request, context)
 
         return answer
 

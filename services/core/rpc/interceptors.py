@@ -108,20 +108,29 @@ class Meter:
 
     def __init__(self, metrics: RpcMetrics, service: str, method: str, kind: str = UNARY) -> None:
         self.path = f"/{service}/{method}"
-        labels = (kind, service, method)
-        self.started = metrics.started.labels(*labels)
-        self.seconds = metrics.seconds.labels(*labels)
-        self.open_streams = metrics.open_streams.labels(*labels) if kind != UNARY else None
-        self._codes = {code: metrics.handled.labels(*labels, code.name) for code in grpc.StatusCode}
+        self.tally = metrics.tally(kind, service, method)
 
-    def ended(self, code: grpc.StatusCode, began: float, context: Context) -> None:
-        """Note the end of a call that began at this reading of `time.perf_counter`."""
+    def began(self) -> float:
+        """Note that a call begins and return when, for `ended`."""
+        self.tally.begin()
+        return time.perf_counter()
+
+    def ended(self, code: str, began: float, context: Context) -> None:
+        """Note the end of a call with a status code's name."""
         seconds = time.perf_counter() - began
-        self._codes[code].inc()
-        self.seconds.observe(seconds)
+        self.tally.end(code, seconds)
         if _log.isEnabledFor(logging.DEBUG):
-            facts = {"path": self.path, "code": code.name, "seconds": round(seconds, 6), "peer": context.peer()}
-            _log.debug("%s %s %.1f ms", self.path, code.name, seconds * 1000, extra=facts)
+            facts = {"path": self.path, "code": code, "seconds": round(seconds, 6), "peer": context.peer()}
+            _log.debug("%s %s %.1f ms", self.path, code, seconds * 1000, extra=facts)
+
+
+def require_time(context: Context) -> None:
+    """Refuse a call whose deadline has passed while it waited; raises DeadlineTooShortError.
+
+    For handlers to call before work that takes longer than finding out.
+    """
+    if context.time_remaining() == 0:
+        raise DeadlineTooShortError("the deadline passed while the call waited for its turn")
 
 
 def unary(behavior: UnaryBehavior, meter: Meter, pool: ThreadPoolExecutor | None = None) -> Handler:
@@ -151,18 +160,15 @@ class _Unary:
         self.experimental_thread_pool = pool
 
     def __call__(self, request: bytes, context: Context) -> bytes:
-        began = time.perf_counter()
-        self._meter.started.inc()
+        began = self._meter.began()
         try:
-            if context.time_remaining() == 0:
-                raise DeadlineTooShortError("the deadline passed while the call waited for its turn")  # noqa: TRY301
             answer = self._behavior(request, context)
         except Exception as error:
             status = to_grpc_status(error)
-            self._meter.ended(status.code, began, context)
+            self._meter.ended(status.code.name, began, context)
             context.abort_with_status(status)
             raise
-        self._meter.ended(grpc.StatusCode.OK, began, context)
+        self._meter.ended("OK", began, context)
         return answer
 
 
@@ -180,23 +186,19 @@ class _Stream:
         self.experimental_thread_pool = threads
 
     def __call__(self, request: Any, context: Context) -> Iterator[bytes]:  # noqa: ANN401 - bytes, or an iterator of them
-        began = time.perf_counter()
-        code = grpc.StatusCode.CANCELLED  # what it stays when the caller leaves and the generator is closed
-        self._meter.started.inc()
-        gauge = self._meter.open_streams
+        began = self._meter.began()
+        code = "CANCELLED"  # what it stays when the caller leaves and the generator is closed
         try:
             with self._limit:
-                if gauge is not None:
-                    gauge.inc()
+                self._meter.tally.stream_opened(1)
                 try:
                     yield from self._behavior(request, context)
                 finally:
-                    if gauge is not None:
-                        gauge.dec()
-            code = grpc.StatusCode.OK
+                    self._meter.tally.stream_opened(-1)
+            code = "OK"
         except Exception as error:
             status = to_grpc_status(error)
-            code = status.code
+            code = status.code.name
             context.abort_with_status(status)
             raise
         finally:

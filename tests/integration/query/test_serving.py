@@ -301,7 +301,7 @@ async def test_metrics_tell_calls_window_and_freshness() -> None:
     assert f'grpc_server_handled_total{{grpc_code="OK",{method}}} 2.0' in lines
     assert f'grpc_server_handled_total{{grpc_code="INVALID_ARGUMENT",{method}}} 1.0' in lines
     assert f"grpc_server_handling_seconds_count{{{method}}} 3.0" in lines
-    assert 'tickwatch_answers_total{cached="yes"} 1.0' in lines
+    assert "tickwatch_answers_computed_total 1.0" in lines
     assert "tickwatch_window_series 2.0" in lines
     assert f"tickwatch_window_bytes {2 * 1536 * 9:.1f}" in lines
     assert "tickwatch_follower_lag_seconds 0.0" in lines

@@ -22,6 +22,7 @@ from services.query.answers import Answers
 from services.query.broadcasting import Batch, Broadcast
 from services.query.querying import nearest
 from services.query.storage import StoreGate
+from tests.support.query import make_market, make_store, unserved
 
 POINTS = Points.of([(Series("SIM:A", Measure.PRICE), 1, 1.0, Quality.OBSERVED)])
 
@@ -53,32 +54,30 @@ def test_durations_of_whole_slots_come_back(slots: int) -> None:
 
 
 def test_answers_live_for_a_generation() -> None:
-    """The same request is computed once a generation, by method; an error is not kept."""
-    answers, made = Answers(), []
+    """What was made is found by method and request until the generation ends; an error is not kept."""
+    answers = Answers()
 
-    def compute() -> bytes:
-        made.append(1)
-        return b"answer"
-
-    assert answers.get(1, "A", b"r", compute) == (b"answer", False)
-    assert answers.get(1, "A", b"r", compute) == (b"answer", True)
-    assert answers.get(1, "B", b"r", compute) == (b"answer", False)
-    assert answers.get(2, "A", b"r", compute) == (b"answer", False)
+    assert answers.find(1, "A", b"r") is None
+    assert answers.make(1, "A", b"r", lambda: b"answer") == b"answer"
+    assert answers.find(1, "A", b"r") == b"answer"
+    assert answers.find(1, "B", b"r") is None
+    assert answers.find(2, "A", b"r") is None
     with pytest.raises(ZeroDivisionError):
-        answers.get(2, "A", b"x", lambda: bytes(1 // 0))
-    assert answers.get(2, "A", b"x", compute) == (b"answer", False)
-    assert len(made) == 4
+        answers.make(2, "A", b"x", lambda: bytes(1 // 0))
+    assert answers.find(2, "A", b"x") is None
+    assert answers.find(1, "A", b"r") is None
 
 
 def test_answers_are_bounded() -> None:
     """More than their bytes are never kept, whoever asks for what."""
     answers = Answers(most_bytes=1000)
     for number in range(500):
-        answers.get(1, "A", str(number).encode(), lambda: b"x" * 100)
+        answers.make(1, "A", str(number).encode(), lambda: b"x" * 100)
         assert answers.size_bytes <= 1000
+        assert answers.find(1, "A", str(number).encode())
 
-    assert answers.get(1, "A", b"big", lambda: b"x" * 2000) == (b"x" * 2000, False)
-    assert answers.get(1, "A", b"big", lambda: b"x" * 2000) == (b"x" * 2000, False)
+    assert answers.make(1, "A", b"big", lambda: b"x" * 2000) == b"x" * 2000
+    assert answers.find(1, "A", b"big") is None
 
 
 def test_an_answer_of_an_ended_generation_is_not_kept_for_the_next() -> None:
@@ -86,11 +85,12 @@ def test_an_answer_of_an_ended_generation_is_not_kept_for_the_next() -> None:
     answers = Answers()
 
     def compute() -> bytes:
-        answers.get(2, "A", b"other", lambda: b"new")
+        answers.make(2, "A", b"other", lambda: b"new")
         return b"old"
 
-    assert answers.get(1, "A", b"r", compute) == (b"old", False)
-    assert answers.get(2, "A", b"r", lambda: b"new") == (b"new", False)
+    assert answers.make(1, "A", b"r", compute) == b"old"
+    assert answers.find(2, "A", b"r") is None
+    assert answers.find(2, "A", b"other") == b"new"
 
 
 def test_the_gate_lets_few_in_and_nobody_while_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,21 +207,47 @@ def test_nearest_names() -> None:
 
 
 def test_costly_answers_are_made_once_for_all_who_wait() -> None:
-    """With a lock, threads that miss together wait for the first and get its answer."""
-    answers, turns, release, made = Answers(), threading.Lock(), threading.Event(), []
+    """Threads that ask for the same list together wait for the first and get its answer."""
+    made = unserved(make_store(make_market(["SIM:AAA"])))
+    made.follower.step()
+    begun, release, computed = threading.Event(), threading.Event(), []
 
-    def compute() -> bytes:
-        made.append(1)
+    class Patient:
+        """A context with time."""
+
+        def time_remaining(self) -> float:
+            return 10.0
+
+    def compute(request: bytes, context: object) -> bytes:
+        computed.append(1)
+        begun.set()
         release.wait(10)
         return b"answer"
 
-    got: list[tuple[bytes, bool]] = []
-    threads = [threading.Thread(target=lambda: got.append(answers.get(1, "A", b"r", compute, turns))) for _ in range(8)]
+    handler = made.servicer._kept("ListMetrics", compute)
+    got: list[bytes] = []
+    threads = [threading.Thread(target=lambda: got.append(handler(b"r", Patient()))) for _ in range(8)]
     for thread in threads:
         thread.start()
+    begun.wait(10)
     release.set()
     for thread in threads:
         thread.join()
 
-    assert len(made) == 1
-    assert [answer for answer, _ in got] == [b"answer"] * 8
+    assert computed == [1]
+    assert got == [b"answer"] * 8
+
+
+def test_a_call_that_waited_too_long_is_not_begun() -> None:
+    """A call whose deadline has passed gets nothing computed, though bytes at hand would still be given."""
+    made = unserved(make_store(make_market(["SIM:AAA"])))
+    made.follower.step()
+
+    class Late:
+        """A context whose deadline has passed."""
+
+        def time_remaining(self) -> float:
+            return 0.0
+
+    with pytest.raises(DeadlineTooShortError):
+        made.servicer._kept("ListMetrics", lambda *_: b"never")(b"", Late())
