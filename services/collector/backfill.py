@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.collector.collecting import Collector, read_ledgers
+from services.collector.collecting import Collector
+from services.collector.exchange_run import read_ledgers
 from services.collector.ledger import Ledger
 from services.collector.progress import Meter, Report
 from services.collector.tasks import all_of, in_thread

@@ -1,10 +1,7 @@
-"""One run: ask every exchange, turn what it says into the points of one slot, repair what was missed, write, report.
+"""One run: what the catalog names, exchange by exchange, side by side; what one of them did never stops the others.
 
-The law of a run: it adds points that the store lacks and changes none. So a run may be repeated, late, or made twice
-at once, and an interrupted one is completed by the next. A run is on time in the minute after its slot; only then does
-a ticker, which bears no time, belong to the slot, and only then are the points OBSERVED. A late run is a repair.
-
-It sees the two sides of a store and the interface of an exchange; it knows no format and no backend.
+What a run is on one exchange stands in `exchange_run`. This module sees the two sides of a store, the catalog and the
+registry of exchanges; it knows no format and no backend.
 """
 
 from __future__ import annotations
@@ -13,50 +10,20 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping
 
-from services.collector.exchanges.base import Candles, Exchange, ExchangeOptions, Sample
+from services.collector.exchange_run import ExchangeRun
+from services.collector.exchanges.base import Exchange, ExchangeOptions
 from services.collector.exchanges.registry import build_exchange, exchange_name
-from services.collector.ledger import Ledger
 from services.collector.reporting import ExchangeReport, RunReport
-from services.collector.tasks import in_thread
 from services.core.catalog.base import Catalog, Market
 from services.core.clock import Clock
-from services.core.errors import (
-    ExchangeError,
-    ExchangeMalformedError,
-    ExchangeUnavailableError,
-    InvalidInputError,
-    StoreError,
-)
-from services.core.model import (
-    DAY_SLOTS,
-    Measure,
-    Metric,
-    Outcome,
-    Points,
-    Quality,
-    Run,
-    Series,
-    Slot,
-    Window,
-    last_complete_slot,
-    slot_time,
-)
+from services.core.errors import InvalidInputError, StoreError
+from services.core.model import Metric, Outcome, Slot, last_complete_slot, slot_time
 from services.core.store.base import MetricReader, MetricWriter
 
-T = TypeVar("T")
-
-REPAIR_SLOTS = 720
-"""How far back a run looks for holes, where the exchange's candles reach that far."""
 DEADLINE_SECONDS = 50.0
 """What the exchanges may take altogether, so that a run ends before the next begins."""
-
-_CONFIRMED_SLOTS = 60
-_FEW_SERIES = 64
-_LAG_SECONDS = 2.0
-_LAG_TRIES = 2
 
 _logger = logging.getLogger(__name__)
 
@@ -105,8 +72,7 @@ class Collector:
         markets = self.markets()
         deadline = asyncio.get_running_loop().time() + self._deadline_seconds
         results = await asyncio.gather(
-            *(_ExchangeRun(self, market, slot, self._shard[0], deadline).make() for market in markets),
-            return_exceptions=True,
+            *(self._run(market, slot, deadline).make() for market in markets), return_exceptions=True
         )
         reports = [_report(market, result) for market, result in zip(markets, results, strict=True)]
         return RunReport(slot, self._shard, tuple(reports), time.monotonic() - started)
@@ -127,192 +93,23 @@ class Collector:
             self._exchanges[name] = build_exchange(name, self._options.get(name, ExchangeOptions()), self.clock)
         return self._exchanges[name]
 
+    def _run(self, market: Market, slot: Slot, deadline: float) -> ExchangeRun:
+        return ExchangeRun(
+            exchange=self.exchange(market.exchange),
+            market=market,
+            slot=slot,
+            shard=self._shard[0],
+            reader=self.reader,
+            writer=self.writer,
+            clock=self.clock,
+            deadline=deadline,
+        )
+
     async def close(self) -> None:
         """Close the exchanges."""
         exchanges, self._exchanges = self._exchanges, {}
         for exchange in exchanges.values():
             await exchange.close()
-
-
-def read_ledgers(reader: MetricReader, market: Market, window: Window) -> dict[str, Ledger]:
-    """Read what the store knows of a market's pairs; blocks."""
-    names = {pair: Metric(market.exchange, pair).name for pair in market.pairs}
-    if len(names) * len(Measure) <= _FEW_SERIES:
-        known = {
-            pair: {m: (c.values, c.qualities) for m in Measure for c in [reader.read_series(Series(name, m), window)]}
-            for pair, name in names.items()
-        }
-    else:
-        columns = reader.read_window(window)
-        pairs = {name: pair for pair, name in names.items()}
-        known = {pair: {} for pair in names}
-        for row, series in enumerate(columns.series):
-            if series.metric in pairs:
-                known[pairs[series.metric]][series.measure] = columns.values[row], columns.qualities[row]
-    return {pair: Ledger(name, window, known[pair], market.measures) for pair, name in names.items()}
-
-
-class _ExchangeRun:
-    """The part of a run that is about one exchange."""
-
-    def __init__(self, collector: Collector, market: Market, slot: Slot, shard: int, deadline: float) -> None:
-        self._collector = collector
-        self._exchange = collector.exchange(market.exchange)
-        self._market = market
-        self._slot = slot
-        self._shard = shard
-        self._deadline = deadline
-        reach = min(REPAIR_SLOTS, self._exchange.candle_reach or REPAIR_SLOTS)
-        self._repairable = Window(Slot(slot + 1 - reach), Slot(slot + 1))
-        self._quality = Quality.BACKFILLED
-        self._failures: dict[str, str] = {}
-        self._remarks: dict[str, None] = {}
-
-    async def make(self) -> ExchangeReport:
-        on_time = self._on_time()
-        self._quality = Quality.OBSERVED if on_time else Quality.BACKFILLED
-        pairs = self._rotated()
-        asking = asyncio.create_task(self._in_time(self._exchange.sample(pairs))) if on_time else None
-        try:
-            ledgers, confirmed = await in_thread(self._read)
-            outcomes = await asyncio.gather(*(self._add_candles(pair, ledgers[pair]) for pair in pairs))
-            sample = await asking if asking else None
-        finally:
-            if asking:
-                asking.cancel()
-                await asyncio.wait([asking])
-        own = Window(self._slot, Slot(self._slot + 1))
-        for pair, (candles, closes_before) in zip(pairs, outcomes, strict=True):
-            ledger = ledgers[pair]
-            ledger.derive_volume(own, self._quality)
-            if sample is not None:
-                self._add_ticker(pair, ledger, sample, candles)
-            ledger.derive_change(own, self._quality, closes_before)
-            ledger.derive_volume(self._repairable, Quality.BACKFILLED)
-            ledger.derive_change(self._repairable, Quality.BACKFILLED, closes_before)
-        points = Points.concatenate([ledger.new_points(confirmed) for ledger in ledgers.values()])
-        return await in_thread(self._write, points)
-
-    def _read(self) -> tuple[dict[str, Ledger], Window]:
-        """What is known, and the slots to write again: those after the last run that is on record.
-
-        Whether the run that wrote them came to its end nobody knows, and a store promises followers only what a write
-        that ended has written.
-        """
-        window = Window(Slot(self._repairable.start - DAY_SLOTS), self._repairable.end)
-        runs = self._collector.reader.latest_runs()
-        last = [run.slot for run in runs if run.exchange == self._exchange.name and run.shard == self._shard]
-        start = max([self._slot + 1 - _CONFIRMED_SLOTS, *(slot + 1 for slot in last)])
-        confirmed = Window(Slot(min(start, self._slot)), self._repairable.end)
-        return read_ledgers(self._collector.reader, self._market, window), confirmed
-
-    def _write(self, points: Points) -> ExchangeReport:
-        self._collector.writer.write(points)
-        own_count = int((points.slots == self._slot).sum())
-        failed = bool(self._failures or self._remarks)
-        outcome = Outcome.OK if not failed else Outcome.PARTIAL if own_count else Outcome.FAILED
-        report = ExchangeReport(
-            self._exchange.name,
-            outcome,
-            own_count,
-            len(points) - own_count,
-            self._failures,
-            tuple(self._remarks),
-        )
-        self._collector.writer.record_run(
-            Run(
-                exchange=report.exchange,
-                slot=self._slot,
-                finished_at=self._collector.clock.now(),
-                point_count=report.point_count,
-                outcome=outcome,
-                error=report.error,
-                shard=self._shard,
-            )
-        )
-        return report
-
-    async def _add_candles(
-        self, pair: str, ledger: Ledger
-    ) -> tuple[Candles | ExchangeError | None, Mapping[Slot, float]]:
-        """Fill the slot and the holes before it; return the candles (None: none were needed) and coarse closes."""
-        holes = [slot for m in (Measure.PRICE, Measure.VOLUME_1M) for slot in ledger.holes(m, self._repairable)[:1]]
-        if not holes:
-            return None, {}
-        window = Window(min(holes), self._repairable.end)
-        candles = await self._in_time(self._fresh_candles(pair, window))
-        if isinstance(candles, ExchangeError):
-            self._failures[pair] = candles.words
-            return candles, {}
-        if candles.remark:
-            self._remarks[candles.remark] = None
-        if candles.window.end <= self._slot:
-            newest = slot_time(candles.window.end - 1)
-            self._failures[pair] = f"its newest complete candle is of {newest:%H:%M}, not {slot_time(self._slot):%H:%M}"
-        own = Window(self._slot, Slot(self._slot + 1))
-        ledger.add_candles(candles.within(own), self._quality)
-        ledger.add_candles(candles, Quality.BACKFILLED)
-        return candles, await self._closes_before(pair, ledger)
-
-    async def _fresh_candles(self, pair: str, window: Window) -> Candles:
-        """Ask again where an exchange is a moment late with the slot that has just ended."""
-        for _ in range(_LAG_TRIES if self._on_time() else 0):
-            candles = await self._exchange.candles(pair, window)
-            if candles.window.end != self._slot:
-                return candles
-            await self._collector.clock.sleep(_LAG_SECONDS)
-        return await self._exchange.candles(pair, window)
-
-    async def _closes_before(self, pair: str, ledger: Ledger) -> Mapping[Slot, float]:
-        """Look up the prices of the day before that the store lacks, where longer candles can tell them."""
-        if not {Measure.CHANGE_ABSOLUTE, Measure.CHANGE_PERCENTAGE} & set(self._market.measures):
-            return {}
-        unknown = ledger.unknown_before(self._repairable, new_only=True)
-        wanted = [slot for slot in unknown if (slot + 1) % self._exchange.coarse_minutes == 0]
-        if not wanted:
-            return {}
-        found = await self._in_time(self._exchange.coarse_closes(pair, Window(wanted[0], Slot(wanted[-1] + 1))))
-        if isinstance(found, ExchangeError):
-            self._failures[pair] = found.words
-            return {}
-        return found
-
-    def _add_ticker(
-        self, pair: str, ledger: Ledger, sample: Sample | ExchangeError, candles: Candles | ExchangeError | None
-    ) -> None:
-        """Take what only the ticker tells, unless candles show that the exchange's clock stands still."""
-        if isinstance(sample, ExchangeError):
-            self._failures.setdefault(pair, sample.words)
-            return
-        self._remarks |= dict.fromkeys(sample.remarks)
-        if pair in sample.failures:
-            self._failures.setdefault(pair, sample.failures[pair].words)
-        ticker = sample.tickers.get(pair)
-        behind = isinstance(candles, Candles) and candles.window.end <= self._slot
-        if ticker and not behind and self._on_time():
-            unread = isinstance(candles, ExchangeError)
-            ledger.add_ticker(ticker, self._slot, Quality.OBSERVED, with_price=unread)
-
-    async def _in_time(self, asking: Awaitable[T]) -> T | ExchangeError:
-        """Await an answer until the run's deadline; failures of the exchange are returned, not raised."""
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                return await asking
-        except ExchangeError as error:
-            return error
-        except TimeoutError:
-            return ExchangeUnavailableError(self._exchange.name, "not answered within the run's time")
-        except Exception as error:
-            _logger.exception("an answer of %s could not be dealt with", self._exchange.name)
-            return ExchangeMalformedError(self._exchange.name, f"internal error: {type(error).__name__}: {error}")
-
-    def _on_time(self) -> bool:
-        return self._slot == last_complete_slot(self._collector.clock.now())
-
-    def _rotated(self) -> Sequence[str]:
-        """The pairs, from another one each minute: where the pace leaves some unasked, all get their turn."""
-        first = self._slot % len(self._market.pairs)
-        return self._market.pairs[first:] + self._market.pairs[:first]
 
 
 def _report(market: Market, result: ExchangeReport | BaseException) -> ExchangeReport:

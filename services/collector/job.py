@@ -13,15 +13,15 @@ import logging
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from services.collector.collecting import DEADLINE_SECONDS, Collector
 from services.collector.exchanges.base import ExchangeOptions
+from services.collector.looping import run_loop as run_loop  # noqa: PLC0414  part of what this module offers
 from services.collector.progress import Report
-from services.collector.reporting import RunReport
 from services.collector.tasks import in_thread
 from services.core.catalog.base import Catalog
 from services.core.clock import Clock, SystemClock
@@ -202,37 +202,6 @@ async def run_load(
     return await _reported(run())
 
 
-async def run_loop(
-    collector: Collector,
-    *,
-    clock: Clock,
-    stop: asyncio.Event,
-    settle_seconds: float = 2.0,
-    on_report: Callable[[RunReport], None] | None = None,
-) -> None:
-    """Make a run `settle_seconds` after each minute's end, one after the other, until `stop` is set.
-
-    The first run is made at once. A minute that was missed, because a run took long or the machine slept, is not run
-    again: the next run repairs it. A run that fails is logged; InvalidInputError, which waiting does not cure, is
-    raised. When `stop` is set a run in progress is cancelled at its next wait.
-    """
-    stopping = asyncio.create_task(stop.wait(), name="collector-stop")
-    try:
-        done: Slot | None = None
-        while not stop.is_set():
-            slot = last_complete_slot(clock.now() - settle_seconds)
-            if slot != done:
-                running = asyncio.create_task(_one_of_loop(collector, slot, on_report), name="collector-run")
-                await _first_of(running, stopping)
-                done = slot
-            due = (slot + 2) * SLOT_SECONDS + settle_seconds
-            if clock.now() < due and not stop.is_set():
-                await _first_of(asyncio.create_task(clock.sleep(due - clock.now()), name="collector-sleep"), stopping)
-    finally:
-        stopping.cancel()
-        await asyncio.wait([stopping])
-
-
 def slot_of_run(slot: Slot | None, job_name: str | None, now: float) -> Slot:
     """Return the slot that a run is for.
 
@@ -263,30 +232,6 @@ async def _wait_until_ended(slot: Slot, clock: Clock) -> None:
     early = (slot + 1) * SLOT_SECONDS - clock.now()
     if 0 < early <= _EARLY_SECONDS:
         await clock.sleep(early)
-
-
-async def _one_of_loop(collector: Collector, slot: Slot, on_report: Callable[[RunReport], None] | None) -> None:
-    try:
-        report = await collector.collect(slot)
-        await in_thread(collector.writer.expire)
-    except InvalidInputError:
-        raise
-    except TickwatchError as error:
-        _logger.error("the run failed; the next one repairs it: %s", error)  # noqa: TRY400  the words say it all
-        return
-    if on_report:
-        on_report(report)
-
-
-async def _first_of(task: asyncio.Task[None], stopping: asyncio.Task[bool]) -> None:
-    """Wait for the task; where the stop comes first, cancel it and wait for its end. Raises what the task raised."""
-    try:
-        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
 
 
 async def _until_terminated(run: Coroutine[Any, Any, int]) -> int:

@@ -223,6 +223,26 @@ async def test_volume_is_the_sum_of_a_day_of_minutes(
     assert math.fsum(minutes.values()) == stored(store)["KRAKEN:BTCUSD", "volume", 0][0]
 
 
+async def test_many_pairs_are_collected_as_few_are(store: MetricStore, clock: ManualClock) -> None:
+    """What is known of many series is read at once; a run of them leaves what runs of each would."""
+    exchange = ScriptedExchange("KRAKEN", NOW)
+    pairs = [f"T{i:03}USD" for i in range(30)]
+    exchange.minutes = {pair: {NOW - i: (i + 1.0, 2.0) for i in range(5)} for pair in pairs}
+    exchange.tickers = {pair: Ticker(1.0, 9.0) for pair in pairs}
+    price = Series("KRAKEN:T007USD", Measure.PRICE)
+    store.write(Points.of([(price, NOW - 1, 55.0, Quality.OBSERVED), (price, NOW - 1440, 2.0, Quality.OBSERVED)]))
+
+    first = await collector_of(store, clock, exchange).collect(NOW)
+    before = stored(store)
+    await collector_of(store, clock, exchange).collect(NOW)
+
+    assert before == stored(store)
+    assert 30 * 3 + 2 == first.exchanges[0].point_count
+    assert (55.0, Quality.OBSERVED) == before["KRAKEN:T007USD", "price", -1]
+    assert (-1.0, Quality.OBSERVED) == before["KRAKEN:T007USD", "change_absolute", 0]
+    assert {(f"KRAKEN:{pair}", "price", -4) for pair in pairs} <= set(before)
+
+
 async def test_change_is_against_the_price_a_day_before(
     store: MetricStore, clock: ManualClock, exchange: ScriptedExchange
 ) -> None:
