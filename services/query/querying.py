@@ -5,6 +5,7 @@ Pure of any wire format: times are slots, answers are columns. Nothing here wait
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import enum
 import threading
@@ -53,6 +54,9 @@ _UNKNOWN_SECONDS = 5.0
 """For how long the store's list of series answers for a name that is on it, or is not."""
 
 _AHEAD_SLOTS = 2
+_MOST_REMEMBERED = 32
+"""Whole lists and rankings kept within a generation: the usual questions, and room for the odd ones."""
+
 _MOST_CANDIDATES = 2000
 
 _Answer = TypeVar("_Answer")
@@ -184,10 +188,14 @@ class Querying:
     def list_metrics(self, exchange: str | None, after: str, limit: int) -> tuple[list[ListedMetric], bool]:
         """Return up to `limit` metrics whose names follow `after`, and whether there are more."""
         generation = self.present()
-        names, summaries = self._once(("list", exchange), generation, lambda: self._summarise(generation[1], exchange))
-        start = int(np.searchsorted(np.array(names), after, side="right")) if after and names else 0
-        page = names[start : start + limit]
-        return [ListedMetric(name, tuple(summaries[name])) for name in page], start + limit < len(names)
+        names, summaries = self._once("list", generation, lambda: self._summarise(generation[1]))
+        first, last = 0, len(names)
+        if exchange is not None:
+            # ";" is the character after ":", so these are the borders of the exchange's names.
+            first, last = bisect.bisect_left(names, f"{exchange}:"), bisect.bisect_left(names, f"{exchange};")
+        start = max(first, bisect.bisect_right(names, after))
+        page = names[start : min(start + limit, last)]
+        return [ListedMetric(name, tuple(summaries[name])) for name in page], start + limit < last
 
     def get_history(self, query: HistoryQuery, remaining_seconds: float) -> History:
         """Return one series over a range.
@@ -271,12 +279,13 @@ class Querying:
             if self._memo_of != generation:
                 self._memo, self._memo_of = {}, generation
             if key not in self._memo:
+                while len(self._memo) >= _MOST_REMEMBERED:
+                    del self._memo[next(iter(self._memo))]
                 self._memo[key] = self._window.consistent(work)
             return self._memo[key]  # type: ignore[return-value]  # the key decides the type
 
-    def _summarise(self, end: Slot, exchange: str | None) -> tuple[list[str], dict[str, list[MeasureSummary]]]:
+    def _summarise(self, end: Slot) -> tuple[list[str], dict[str, list[MeasureSummary]]]:
         found: dict[str, list[MeasureSummary]] = {}
-        prefix = "" if exchange is None else f"{exchange}:"
         for measure in MEASURES:
             summaries: Summaries = self._window.summarise(measure, Window.ending(end))
             columns = (
@@ -284,7 +293,7 @@ class Querying:
                 *(c.tolist() for c in (summaries.last_slots, summaries.last_values, summaries.counts)),
             )
             for name, slot, value, count in zip(*columns, strict=True):
-                if count and name.startswith(prefix):
+                if count:
                     found.setdefault(name, []).append(MeasureSummary(measure, slot, value, count))
         return sorted(found), found
 

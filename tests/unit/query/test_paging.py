@@ -168,3 +168,29 @@ def test_a_rank_token_holds_its_window_for_an_hour() -> None:
     assert made.follower.step()
     with pytest.raises(InvalidPageTokenError, match="has expired: its window ended at 2026-11-24 06:00 UTC"):
         rank_page(made, page_size=10, page_token=first.next_page_token)
+
+
+@pytest.mark.parametrize("exchange", ["AA", "A-A", "A", "AAA", "B"])
+def test_an_exchange_s_pages_are_its_own(exchange: str) -> None:
+    """Exchanges whose names begin alike are kept apart, on every page."""
+    every = [f"{name}:P{number}" for name in ("A", "A-A", "AA", "AAA") for number in range(7)]
+    made = unserved(make_store(make_market(every, slots=2, measures=[Measure.PRICE])))
+    assert made.follower.step()
+    seen, token = [], ""
+    while True:
+        page = list_page(made, page_size=3, page_token=token, exchange=exchange)
+        seen += [metric.name for metric in page.metrics]
+        token = page.next_page_token
+        if not token:
+            break
+
+    assert seen == sorted(name for name in every if name.startswith(f"{exchange}:"))
+
+
+def test_odd_questions_do_not_pile_up(service: Unserved) -> None:
+    """Rankings over ever other windows are right, and only the last few are remembered."""
+    for minutes in range(2, 200):
+        page = rank_page(service, window={"seconds": minutes * 60})
+        assert page.window.end_time.seconds - page.window.start_time.seconds == minutes * 60
+
+    assert len(service.querying._memo) <= 32
