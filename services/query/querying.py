@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import bisect
 import difflib
-import enum
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +15,12 @@ from typing import TypeVar
 import numpy as np
 
 from services.core.clock import Clock
-from services.core.errors import InvalidInputError, InvalidPageTokenError, MetricNotFoundError, NotReadyError
+from services.core.errors import InvalidPageTokenError, MetricNotFoundError, NotReadyError
 from services.core.model import (
     DAY_SLOTS,
     MEASURES,
     SLOT_SECONDS,
     Floats,
-    Measure,
-    Metric,
     Qualities,
     Quality,
     Series,
@@ -32,22 +29,30 @@ from services.core.model import (
     last_complete_slot,
     slot_time,
 )
-from services.core.ranking import Statistic, disperse, order
+from services.core.ranking import disperse, order
 from services.core.store.base import RETENTION_DAYS, MetricReader
+from services.query.histories import aggregate, history_window, maximal_ranges, missing_ranges
+from services.query.questions import (
+    EARLIEST,
+    History,
+    HistoryQuery,
+    ListedMetric,
+    MeasureSummary,
+    Ranking,
+    Rankings,
+    RankQuery,
+)
 from services.query.storage import StoreGate
 from services.query.window import HotWindow, Summaries
 
 LATE_RUN_SECONDS = 180.0
 """How long after its slot's end the newest run still says where the present is."""
 
-MOST_INTERVALS = 50_000
-LONGEST_INTERVAL_SLOTS = DAY_SLOTS
 TOKEN_SLOTS = 60
 """For how long a page token holds its window still."""
 
-EARLIEST = Slot(0)
-LATEST = Slot(68_374_080)
-"""Times lie from 1970 to 2100: what is farther away is a mistake in the caller's units."""
+
+_MOST_CANDIDATES = 2000
 
 _KNOWN_SECONDS = 60.0
 _UNKNOWN_SECONDS = 5.0
@@ -57,92 +62,7 @@ _AHEAD_SLOTS = 2
 _MOST_REMEMBERED = 32
 """Whole lists and rankings kept within a generation: the usual questions, and room for the odd ones."""
 
-_MOST_CANDIDATES = 2000
-
 _Answer = TypeVar("_Answer")
-
-
-class Aggregation(enum.StrEnum):
-    """How the points within one interval become one value."""
-
-    LAST = "last"
-    MEAN = "mean"
-    MIN = "min"
-    MAX = "max"
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryQuery:
-    """Which series, and which part of it; None where the caller leaves it to the service."""
-
-    metric: Metric
-    measure: Measure
-    start: Slot | None = None
-    end: Slot | None = None
-    interval_slots: int = 1
-    aggregation: Aggregation = Aggregation.LAST
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class History:
-    """One series, dense: value i is of the slots from `window.start + i * interval_slots` on."""
-
-    window: Window
-    interval_slots: int
-    values: Floats
-    missing: tuple[Window, ...]
-    backfilled: tuple[Window, ...]
-    coverage: float
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureSummary:
-    """What the last day holds of one series."""
-
-    measure: Measure
-    last_slot: Slot
-    last_value: float
-    point_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListedMetric:
-    """A metric with a point in the last day; measures in the order of the enumeration."""
-
-    metric: str
-    measures: tuple[MeasureSummary, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RankQuery:
-    """What to rank by, and where to go on; `after` is the value and name of the last ranking already had."""
-
-    measure: Measure
-    statistic: Statistic = Statistic.STDDEV
-    slots: int = DAY_SLOTS
-    end: Slot | None = None
-    after: tuple[float, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """One metric's place."""
-
-    metric: str
-    rank: int
-    value: float
-    point_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rankings:
-    """A page of a ranking, and what holds of the whole."""
-
-    window: Window
-    rankings: tuple[Ranking, ...]
-    more: bool
-    ranked_count: int
-    unranked: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,7 +127,7 @@ class Querying:
         _, present_end = self.present()
         end = present_end if query.end is None else query.end
         start = Slot(max(end - DAY_SLOTS, EARLIEST)) if query.start is None else query.start
-        window = _history_window(query, start, end)
+        window = history_window(query, start, end)
         self._require_known(query.metric.name, remaining_seconds)
         series = Series(query.metric.name, query.measure)
         # Far past and future hold no points, so they cost nothing: only what may hold some is read.
@@ -220,7 +140,7 @@ class Querying:
         )
         values, qualities = self._read(series, inner, remaining_seconds)
         aggregated = np.full(-(-len(window) // step), np.nan)
-        made = _aggregate(values, step, query.aggregation)
+        made = aggregate(values, step, query.aggregation)
         offset = (inner.start - window.start) // step
         aggregated[offset : offset + len(made)] = made
         present = qualities != 0
@@ -228,8 +148,8 @@ class Querying:
             window,
             step,
             aggregated,
-            _missing(present, inner, window),
-            _runs(qualities == Quality.BACKFILLED, inner.start),
+            missing_ranges(present, inner, window),
+            maximal_ranges(qualities == Quality.BACKFILLED, inner.start),
             float(np.count_nonzero(present)) / len(window) if len(window) else 0.0,
         )
 
@@ -349,65 +269,3 @@ def nearest(name: str, names: frozenset[str]) -> tuple[str, ...]:
     likely = [other for other in names if other.startswith(f"{exchange}:") or other.endswith(f":{pair}")]
     candidates = sorted(likely or names)[:_MOST_CANDIDATES]
     return tuple(difflib.get_close_matches(name, candidates, n=3, cutoff=0.6))
-
-
-def _history_window(query: HistoryQuery, start: Slot, end: Slot) -> Window:
-    if start > end:
-        which = "start_time" if query.end is None else "end_time"
-        raise InvalidInputError(
-            which,
-            f"the range would end at {slot_time(end):%Y-%m-%d %H:%M} UTC, before it starts at "
-            f"{slot_time(start):%Y-%m-%d %H:%M} UTC",
-            "start_time at or before end_time",
-        )
-    count = -(-(end - start) // query.interval_slots)
-    if count > MOST_INTERVALS:
-        raise InvalidInputError(
-            "interval",
-            f"the range is {count} intervals long, more than {MOST_INTERVALS}",
-            f"an interval of at least {-(-(end - start) // MOST_INTERVALS)} minutes, or a shorter range",
-        )
-    return Window(start, end)
-
-
-def _aggregate(values: Floats, step: int, aggregation: Aggregation) -> Floats:
-    """Make one value of every `step` values; NaN where all of them are."""
-    if step == 1:
-        return values
-    count = -(-len(values) // step)
-    padded = np.full(count * step, np.nan)
-    padded[: len(values)] = values
-    buckets = padded.reshape(count, step)
-    present = ~np.isnan(buckets)
-    match aggregation:
-        case Aggregation.LAST:
-            last = step - 1 - present[:, ::-1].argmax(axis=1)
-            return np.asarray(buckets[np.arange(count), last])
-        case Aggregation.MEAN:
-            counts = present.sum(axis=1)
-            sums = np.where(present, buckets, 0.0).sum(axis=1)
-            return np.asarray(np.divide(sums, counts, out=np.full(count, np.nan), where=counts > 0))
-        case Aggregation.MIN:
-            return np.asarray(np.fmin.reduce(buckets, axis=1))
-        case Aggregation.MAX:
-            return np.asarray(np.fmax.reduce(buckets, axis=1))
-
-
-def _runs(flags: np.typing.NDArray[np.bool_], start: int) -> tuple[Window, ...]:
-    """Return the maximal ranges of slots whose flags are set; flag i is of slot `start + i`."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8))) + start
-    return tuple(Window(Slot(a), Slot(b)) for a, b in edges.reshape(-1, 2).tolist())
-
-
-def _missing(present: np.typing.NDArray[np.bool_], inner: Window, window: Window) -> tuple[Window, ...]:
-    """Return the ranges without a point: those within `inner`, and all of the window outside it, as maximal ranges."""
-    holes = [Window(window.start, inner.start), *_runs(~present, inner.start), Window(inner.end, window.end)]
-    joined: list[Window] = []
-    for hole in holes:
-        if not len(hole):
-            continue
-        if joined and joined[-1].end == hole.start:
-            joined[-1] = Window(joined[-1].start, hole.end)
-        else:
-            joined.append(hole)
-    return tuple(joined)

@@ -23,8 +23,9 @@ from services.core.telemetry import FreshnessCollector, QueryMetrics
 from services.query.broadcasting import QUEUE_BATCHES, Broadcast
 from services.query.following import STALE_AFTER_SECONDS, Follower
 from services.query.querying import Querying
-from services.query.servicer import SERVICE, QueryServicer, WatchTimes
+from services.query.servicer import SERVICE, QueryServicer
 from services.query.storage import StoreGate
+from services.query.watching import WatchTimes
 from services.query.window import HotWindow
 
 

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import random
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from tickwatch.v1 import query_pb2 as wire
 
-from services.core.errors import InvalidCursorError, InvalidInputError, InvalidPageTokenError, SlowSubscriberError
-from services.core.model import DAY_SLOTS, Measure, Metric, Points, Slot
+from services.core.errors import InvalidCursorError, InvalidInputError, InvalidPageTokenError
+from services.core.model import DAY_SLOTS, Metric, Points, Slot
 from services.core.ranking import Statistic
 from services.core.rpc import convert, interceptors
 from services.core.rpc.convert import from_wire_message, to_wire_duration, to_wire_range, to_wire_time
@@ -30,8 +27,9 @@ from services.core.rpc.server import RpcServer
 from services.core.store.base import Mark, MetricReader
 from services.core.telemetry import QueryMetrics
 from services.query.answers import Answers
-from services.query.broadcasting import Batch, Broadcast, Subscriber
-from services.query.querying import (
+from services.query.broadcasting import Broadcast
+from services.query.querying import Querying
+from services.query.questions import (
     EARLIEST,
     LATEST,
     LONGEST_INTERVAL_SLOTS,
@@ -39,11 +37,11 @@ from services.query.querying import (
     History,
     HistoryQuery,
     ListedMetric,
-    Querying,
     Rankings,
     RankQuery,
 )
 from services.query.storage import StoreGate
+from services.query.watching import Watching, WatchQuery, WatchTimes
 
 SERVICE = "tickwatch.v1.QueryService"
 
@@ -71,15 +69,6 @@ _STATISTICS: dict[int, Statistic] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class WatchTimes:
-    """How long a stream may be silent, and how long it may live, in seconds."""
-
-    bookmark_seconds: float = 15.0
-    longest_seconds: float = 1800.0
-    """Give or take a tenth, so that streams opened together do not end together."""
-
-
 class QueryServicer:
     """The four methods, each from bytes to bytes."""
 
@@ -95,11 +84,9 @@ class QueryServicer:
         times: WatchTimes,
     ) -> None:
         self._querying = querying
-        self._reader = reader
-        self._gate = gate
         self._broadcast = broadcast
         self._tokens = tokens
-        self._times = times
+        self._watching = Watching(reader, gate, times, _encode)
         self._answers = Answers()
         self._metrics = metrics
 
@@ -185,69 +172,10 @@ class QueryServicer:
         try:
             # Whoever waits for points is woken when the caller has left.
             if context.add_callback(subscriber.end):
-                yield from self._watch(query, subscriber, context)
+                for bodies, before, after in self._watching.follow(query, subscriber, context.time_remaining):
+                    yield from _messages(bodies, before, after)
         finally:
             self._broadcast.unsubscribe(subscriber)
-
-    def _watch(self, query: _WatchQuery, subscriber: Subscriber, context: Context) -> Iterator[bytes]:
-        cursor = subscriber.start
-        if query.cursor is None:
-            yield _bookmark(cursor)
-        else:
-            cursor = query.cursor
-            changes = self._gate.read(lambda: self._reader.read_since(cursor), context.time_remaining())
-            yield _bookmark(cursor)
-            yield from _messages(_encode(query.choose(changes.points)), cursor, changes.mark)
-            cursor = changes.mark
-        ends_at = time.monotonic() + self._times.longest_seconds * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-        bookmark_at = time.monotonic()  # a resumed stream says at once where it stands
-        while (now := time.monotonic()) < ends_at:
-            taken = subscriber.take(min(bookmark_at, ends_at) - now)
-            if subscriber.overflowed:
-                raise SlowSubscriberError(cursor)
-            if taken is None:
-                break
-            if isinstance(taken, Batch):
-                bodies = query.encode(taken)
-                yield from _messages(bodies, cursor, taken.after)
-                cursor = taken.after
-                if not bodies:
-                    continue
-            else:
-                cursor = taken
-                yield _bookmark(cursor)
-            bookmark_at = time.monotonic() + self._times.bookmark_seconds
-        if context.is_active():
-            yield _bookmark(cursor)
-
-
-@dataclass(frozen=True, slots=True)
-class _WatchQuery:
-    metrics: frozenset[str]
-    measures: frozenset[Measure]
-    cursor: Mark | None
-
-    def choose(self, points: Points) -> Points:
-        """Return the points that were asked for."""
-        if not self.metrics and not self.measures:
-            return points
-        wanted = [
-            (not self.metrics or series.metric in self.metrics)
-            and (not self.measures or series.measure in self.measures)
-            for series in points.series
-        ]
-        keep = np.array(wanted, bool)[points.series_index]
-        return Points(
-            points.series, points.series_index[keep], points.slots[keep], points.values[keep], points.qualities[keep]
-        )
-
-    def encode(self, batch: Batch) -> tuple[bytes, ...]:
-        """Return a batch's messages without their cursors; streams that want everything share them."""
-        if self.metrics or self.measures:
-            return tuple(_encode(self.choose(batch.points)))
-        if batch.encoded is None:
-            batch.encoded = tuple(_encode(batch.points))
-        return batch.encoded
 
 
 def _encode(points: Points) -> Iterator[bytes]:
@@ -269,18 +197,13 @@ def _encode(points: Points) -> Iterator[bytes]:
 
 
 def _messages(bodies: Iterable[bytes], before: Mark, after: Mark) -> Iterator[bytes]:
-    """Give each message its cursor: only after the last of a batch may a caller go on behind it."""
-    held: bytes | None = None
+    """Give each message its cursor: only after the last of a batch may a caller go on behind it; none is a bookmark."""
+    held = b""
     for body in bodies:
-        if held is not None:
-            yield held + _bookmark(before)
+        if held:
+            yield held + wire.WatchPointsResponse(cursor=before).SerializeToString()
         held = body
-    if held is not None:
-        yield held + _bookmark(after)
-
-
-def _bookmark(cursor: Mark) -> bytes:
-    return wire.WatchPointsResponse(cursor=cursor).SerializeToString()
+    yield held + wire.WatchPointsResponse(cursor=after).SerializeToString()
 
 
 def _from_wire_exchange(exchange: str) -> str:
@@ -316,7 +239,7 @@ def _from_wire_history_query(asked: wire.GetHistoryRequest) -> HistoryQuery:
     )
 
 
-def _from_wire_watch_query(asked: wire.WatchPointsRequest) -> _WatchQuery:
+def _from_wire_watch_query(asked: wire.WatchPointsRequest) -> WatchQuery:
     if len(asked.metrics) > MOST_WATCHED:
         raise InvalidInputError("metrics", f"{len(asked.metrics)} names", f"at most {MOST_WATCHED}, or none for all")
     for place, name in enumerate(asked.metrics):
@@ -324,7 +247,7 @@ def _from_wire_watch_query(asked: wire.WatchPointsRequest) -> _WatchQuery:
     measures = [convert.from_wire_measure(number, f"measures[{place}]") for place, number in enumerate(asked.measures)]
     if len(asked.cursor) > _LONGEST_CURSOR or not all("!" <= character <= "~" for character in asked.cursor):
         raise InvalidCursorError("is not one that a stream has sent")
-    return _WatchQuery(frozenset(asked.metrics), frozenset(measures), Mark(asked.cursor) if asked.cursor else None)
+    return WatchQuery(frozenset(asked.metrics), frozenset(measures), Mark(asked.cursor) if asked.cursor else None)
 
 
 def _from_rank_payload(payload: bytes) -> tuple[Slot, tuple[float, str]]:

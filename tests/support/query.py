@@ -25,8 +25,9 @@ from services.query.broadcasting import Broadcast
 from services.query.following import Follower
 from services.query.querying import Querying
 from services.query.server import QueryServer, open_query_server
-from services.query.servicer import QueryServicer, WatchTimes
+from services.query.servicer import QueryServicer
 from services.query.storage import StoreGate
+from services.query.watching import WatchTimes
 from services.query.window import HotWindow
 
 _T = TypeVar("_T")
