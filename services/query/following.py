@@ -17,7 +17,8 @@ from services.core.model import Run, Slot, Window, last_complete_slot
 from services.core.store.base import Mark, MetricReader
 from services.core.telemetry import QueryMetrics
 from services.query.broadcasting import Broadcast
-from services.query.window import HOT_SLOTS, HotWindow
+from services.query.rows import HOT_SLOTS
+from services.query.window import HotWindow
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.core.model import (
-    DAY_SLOTS,
     MEASURES,
     Floats,
     Measure,
@@ -30,12 +29,7 @@ from services.core.model import (
     Window,
     WindowColumns,
 )
-
-HOT_SLOTS = DAY_SLOTS + 60
-"""What is promised: a day, and the hour for which a page token holds its window still."""
-
-RING_SLOTS = HOT_SLOTS + 36
-"""What is kept. The slack lets points run ahead of the window's end without pushing out what is promised."""
+from services.query.rows import RING_SLOTS, Places, Table, run_or_all
 
 _SCAN_ROWS = 96
 """Rows that a scan copies at a time: about 1 MB of values, which stays in a processor's cache."""
@@ -43,61 +37,6 @@ _SCAN_ROWS = 96
 _ATTEMPTS = 3
 
 _Answer = TypeVar("_Answer")
-_Places = NDArray[np.int64]
-
-
-class _Block:
-    """Some rows of one measure. Memory of rows not yet used is not touched, so it costs nothing."""
-
-    def __init__(self, rows: int) -> None:
-        self.values: Floats = np.empty((rows, RING_SLOTS), np.float64)
-        self.qualities: Qualities = np.zeros((rows, RING_SLOTS), np.uint8)
-        self.used = 0
-
-    def add_row(self) -> int:
-        """Take the next free row."""
-        self.values[self.used] = np.nan
-        self.used += 1
-        return self.used - 1
-
-
-class _Table:
-    """The rows of one measure.
-
-    XXX: a series that has ended keeps its row until the process ends or reads the window anew.
-    """
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.blocks: list[_Block] = []
-        self._places: dict[str, tuple[int, int]] = {}
-        self._by_name: _Places | None = None
-
-    def place(self, name: str) -> tuple[int, int] | None:
-        """Return the row's block and its place there."""
-        return self._places.get(name)
-
-    def places(self, names: list[str]) -> _Places:
-        """Return block and place of rows that are there, shape (names, 2)."""
-        return np.array([self._places[name] for name in names], np.int64)
-
-    def add(self, names: list[str]) -> None:
-        """Give each name that has no row one; a block is added for as many as do not fit, and an eighth more."""
-        missing = [name for name in names if name not in self._places]
-        for done, name in enumerate(missing):
-            if not self.blocks or self.blocks[-1].used == len(self.blocks[-1].values):
-                self.blocks.append(_Block(max(len(missing) - done, len(self.names) // 8)))
-            self._places[name] = (len(self.blocks) - 1, self.blocks[-1].add_row())
-            self.names.append(name)
-        if missing:
-            self._by_name = None
-
-    @property
-    def by_name(self) -> _Places:
-        """The rows in ascending order of their names."""
-        if self._by_name is None:
-            self._by_name = np.array(sorted(range(len(self.names)), key=self.names.__getitem__), np.int64)
-        return self._by_name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +63,7 @@ class HotWindow:
         """The newest slot that any run has written."""
         self.ready = False
         """Whether it holds what it says: not before it was filled, and not while it is being filled anew."""
-        self._tables = {measure: _Table() for measure in MEASURES}
+        self._tables = {measure: Table() for measure in MEASURES}
         self._metrics: frozenset[str] = frozenset()
         self._newest_by_exchange: dict[str, int] = {}
 
@@ -133,7 +72,7 @@ class HotWindow:
     def clear(self, head: Slot, complete_from: Slot) -> None:
         """Forget everything and start at `head`, about to be filled from `complete_from` on."""
         with self.lock:
-            self._tables = {measure: _Table() for measure in MEASURES}
+            self._tables = {measure: Table() for measure in MEASURES}
             self._metrics = frozenset()
             self._newest_by_exchange = {}
             self.head, self.complete_from, self.ready = head, complete_from, False
@@ -234,7 +173,7 @@ class HotWindow:
         with self.lock:
             return list(self._tables[measure].names)
 
-    def by_name(self, measure: Measure) -> _Places:
+    def by_name(self, measure: Measure) -> Places:
         """The rows of a measure in ascending order of their names."""
         with self.lock:
             return self._tables[measure].by_name
@@ -317,12 +256,12 @@ class HotWindow:
                     block.values[: block.used, columns] = np.nan
                     block.qualities[: block.used, columns] = 0
 
-    def _fill(self, table: _Table, columns: WindowColumns, rows: list[int]) -> None:
+    def _fill(self, table: Table, columns: WindowColumns, rows: list[int]) -> None:
         places = table.places([columns.series[row].metric for row in rows])
         sources = np.array(rows, np.int64)
         for number in np.unique(places[:, 0]).tolist():
             mine = places[:, 0] == number
-            block, targets, taken = table.blocks[number], _run_or_all(places[mine, 1]), _run_or_all(sources[mine])
+            block, targets, taken = table.blocks[number], run_or_all(places[mine, 1]), run_or_all(sources[mine])
             for here, there in self._pieces(columns.window):
                 block.values[targets, there] = columns.values[taken, here]
                 block.qualities[targets, there] = columns.qualities[taken, here]
@@ -354,11 +293,3 @@ class HotWindow:
     def _note_slot(self, metric: str, slot: int) -> None:
         exchange = metric.partition(":")[0]
         self._newest_by_exchange[exchange] = max(slot, self._newest_by_exchange.get(exchange, -1))
-
-
-def _run_or_all(indices: _Places) -> slice | _Places:
-    """Return evenly spaced indices as a slice, which numpy copies by several times faster."""
-    steps = np.diff(indices)
-    if len(steps) and (steps == steps[0]).all() and steps[0] > 0:
-        return slice(int(indices[0]), int(indices[-1]) + 1, int(steps[0]))
-    return indices

@@ -16,7 +16,7 @@ from services.core.errors import (
     StoreUnavailableError,
 )
 from services.core.model import DAY_SLOTS, Measure, Points, Quality, Series, Slot, Window
-from services.query.window import HOT_SLOTS
+from services.query.rows import HOT_SLOTS
 from tests.support.query import LAST, make_market, make_store, names, record_run, unserved
 
 PRICE = Series("SIM:AAA", Measure.PRICE)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.core.model import DAY_SLOTS, MEASURES, Measure, Points, Quality, Series, Slot, Window, WindowColumns
-from services.query.window import HOT_SLOTS, RING_SLOTS, HotWindow
+from services.query.rows import HOT_SLOTS, RING_SLOTS
+from services.query.window import HotWindow
 
 START = 1_000_000
 SERIES = [Series(f"SIM:{name}", measure) for name in ("A", "B", "C") for measure in MEASURES[:2]]
