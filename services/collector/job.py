@@ -14,19 +14,16 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from services.collector.collecting import DEADLINE_SECONDS, Collector
 from services.collector.exchanges.base import ExchangeOptions
 from services.collector.looping import run_loop as run_loop  # noqa: PLC0414  part of what this module offers
-from services.collector.progress import Report
 from services.collector.tasks import in_thread
 from services.core.catalog.base import Catalog
 from services.core.clock import Clock, SystemClock
 from services.core.errors import InvalidInputError, StoreRefusedError, StoreUnavailableError, TickwatchError
-from services.core.model import DAY_SLOTS, SLOT_SECONDS, Slot, last_complete_slot
+from services.core.model import SLOT_SECONDS, Slot, last_complete_slot
 from services.core.store.base import MetricStore
 from services.core.store.opening import open_store
 
@@ -140,66 +137,6 @@ async def run_forever(
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-async def run_backfill(
-    *,
-    store_url: str,
-    store_token: str | None = None,
-    store_timeout_seconds: float = 10.0,
-    catalog: Catalog,
-    exchange_options: Mapping[str, ExchangeOptions] | None = None,
-    shard: tuple[int, int] = (0, 1),
-    since_slots: int = DAY_SLOTS,
-    progress: Report | None = None,
-    clock: Clock | None = None,
-) -> int:
-    """Fill the last `since_slots` complete slots, print one JSON line, return the exit code as `run_once` does.
-
-    1 means that some metric was given up; started again, it goes on from there. So it does after SIGTERM.
-    """
-    # A run each minute should not pay for importing what it has no use for.
-    from services.collector.backfill import backfill, window_since  # noqa: PLC0415  see above
-
-    clock = clock or SystemClock()
-
-    async def run() -> int:
-        window = window_since(since_slots, clock.now())
-        async with _opened_store(store_url, store_token, store_timeout_seconds, clock) as store:
-            opened = open_collector(store, catalog=catalog, exchange_options=exchange_options, shard=shard, clock=clock)
-            async with opened as collector:
-                report = await backfill(collector, window, progress=progress)
-        _print(report.to_json())
-        return report.exit_code
-
-    return await _until_terminated(run())
-
-
-async def run_load(
-    path: Path,
-    *,
-    store_url: str,
-    store_token: str | None = None,
-    store_timeout_seconds: float = 10.0,
-    metric: str | None = None,
-    progress: Report | None = None,
-    clock: Clock | None = None,
-) -> int:
-    """Load a file (see `bulk`), print one JSON line, return the exit code: 1 where rows were bad, 2 for a file that
-    cannot be read, 3 for a store out of reach.
-    """
-    from services.collector.bulk import load_file  # noqa: PLC0415  as in run_backfill
-
-    clock = clock or SystemClock()
-
-    async def run() -> int:
-        async with _opened_store(store_url, store_token, store_timeout_seconds, clock) as store:
-            loading = partial(load_file, writer=store, metric=metric, clock=clock, progress=progress)
-            report = await in_thread(loading, path)
-        _print(report.to_json())
-        return report.exit_code
-
-    return await _reported(run())
 
 
 def slot_of_run(slot: Slot | None, job_name: str | None, now: float) -> Slot:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
 from services.collector.collecting import Collector, in_shard
-from services.collector.exchanges.base import Ticker
+from services.collector.exchanges.base import Sample, Ticker
 from services.core.catalog.base import Catalog, FixedCatalog, Market
 from services.core.clock import ManualClock
 from services.core.errors import (
@@ -284,6 +284,24 @@ async def test_an_exchange_whose_clock_stands_still_is_not_believed(
     assert max(place for _, _, place in stored(store)) == -4
     assert "its newest complete candle is of" in report.exchanges[0].failures[BTC]
     assert Outcome.FAILED is report.exchanges[0].outcome
+
+
+async def test_a_ticker_that_crosses_into_the_next_minute_is_not_taken(
+    store: MetricStore, clock: ManualClock, exchange: ScriptedExchange
+) -> None:
+    """A run that began on time but was answered too late has candles only."""
+    asked = exchange.sample
+
+    async def sample(pairs: Sequence[str]) -> Sample:
+        answer = await asked(pairs)
+        clock.advance(60)
+        return answer
+
+    exchange.sample = sample  # type: ignore[method-assign]  # the minute turns before the answer is there
+
+    await collector_of(store, clock, exchange).collect(NOW)
+
+    assert {"price", "volume_1m"} == {measure for _, measure, place in stored(store) if place == 0}
 
 
 async def test_an_exchange_that_is_a_moment_late_is_asked_again(

@@ -7,17 +7,17 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from services.collector import job
+from services.collector.backfill import backfill, window_since
 from services.collector.collecting import Collector
 from services.collector.reporting import RunReport
 from services.core.catalog.base import FixedCatalog, Market
 from services.core.clock import ManualClock
-from services.core.errors import InvalidSettingError, StoreUnavailableError
-from services.core.model import Slot, slot_time
+from services.core.errors import InvalidInputError, InvalidSettingError, StoreUnavailableError
+from services.core.model import Slot, Window, slot_time
 from services.core.store.base import MetricStore
 from services.core.store.opening import open_store
 from tests.support.exchanges import ScriptedExchange
@@ -205,30 +205,20 @@ async def test_run_forever_ends_with_a_signal(
     assert 0 == json.loads(line)["exit_code"]
 
 
-async def test_a_backfill_of_more_than_is_kept_is_refused(
-    clock: ManualClock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_backfill_of_more_than_is_kept_is_refused() -> None:
     """Thirty days are what a store keeps."""
-    assert 2 == await job.run_backfill(store_url="memory:", catalog=SIM, since_slots=43_201, clock=clock)
-    assert "since: 43201 minutes is out of range (1 minute to 30 days)" in capsys.readouterr().out
+    assert Window.ending(NOW + 1, 43_200) == window_since(43_200, (NOW + 1) * 60.0)
+    for length in (0, 43_201):
+        with pytest.raises(InvalidInputError, match=f"since: {length} minutes is out of range"):
+            window_since(length, (NOW + 1) * 60.0)
 
 
-async def test_a_backfill_of_all_that_is_kept(clock: ManualClock, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_backfill_of_all_that_is_kept(store: MetricStore, clock: ManualClock) -> None:
     """It loses none of it but the minutes that leave the store while it works."""
-    assert 0 == await job.run_backfill(store_url="memory:", catalog=SIM, since_slots=43_200, clock=clock)
-    told = json.loads(capsys.readouterr().out)
-    assert {} == told["failures"]
+    async with job.open_collector(store, catalog=SIM, clock=clock) as collector:
+        report = await backfill(collector, window_since(43_200, clock.now()))
+
+    assert {} == report.failures
     # The first 1439 slots have no day of minutes before them to sum up.
-    assert 5 * 43_200 - 1439 - 20 <= told["points"] <= 5 * 43_200 - 1439
-
-
-async def test_a_load_tells_its_counts(tmp_path: Path, clock: ManualClock, capsys: pytest.CaptureFixture[str]) -> None:
-    """1 where a row was bad, 2 where the file cannot be read."""
-    path = tmp_path / "a.csv"
-    path.write_text(f"metric,measure,time,value\nKRAKEN:BTCUSD,price,{NOW * 60},1\nx\n")
-
-    assert 1 == await job.run_load(path, store_url="memory:", clock=clock)
-    told = json.loads(capsys.readouterr().out)
-    assert (2, 1, 1) == (told["rows"], told["points"], told["bad_rows"])
-    assert 2 == await job.run_load(tmp_path / "none.csv", store_url="memory:", clock=clock)
-    assert "cannot be read" in capsys.readouterr().out
+    assert 5 * 43_200 - 1439 - 20 <= report.point_count <= 5 * 43_200 - 1439
+    assert 0 == json.loads(report.to_json())["exit_code"]
