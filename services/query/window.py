@@ -29,7 +29,9 @@ from services.core.model import (
     Window,
     WindowColumns,
 )
-from services.query.rows import RING_SLOTS, Places, Table, run_or_all
+from services.query.rows import HOT_SLOTS, RING_SLOTS, Places, Table, run_or_all
+
+__all__ = ["HOT_SLOTS", "RING_SLOTS", "HotWindow", "Summaries"]
 
 _SCAN_ROWS = 96
 """Rows that a scan copies at a time: about 1 MB of values, which stays in a processor's cache."""
