@@ -47,7 +47,7 @@ class KrakenExchange(Exchange):
     """Kraken; `client` is used as it is and left open, so that a test's transport or a shared pool fits."""
 
     name = NAME
-    candle_reach = _CANDLES - 1  # a slot less, because a minute may end between question and answer
+    candle_reach = _CANDLES - 2  # a slot less than told, because a minute may end between question and answer
     coarse_minutes = _COARSE_STEPS[0]
 
     def __init__(self, options: ExchangeOptions, clock: Clock, client: httpx.AsyncClient | None = None) -> None:

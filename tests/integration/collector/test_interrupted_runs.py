@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -52,10 +53,8 @@ def rig() -> Iterator[RunningExchange]:
 
 @pytest.fixture(autouse=True)
 def healthy(rig: RunningExchange) -> None:
-    """Begin without faults, and early enough in a minute that it does not turn within a test."""
+    """Begin without faults."""
     rig.clear_faults()
-    if time.time() % 60 > 45:
-        time.sleep(60.2 - time.time() % 60)  # the rig plays by the machine's clock, which no test can set
 
 
 def start(rig: RunningExchange, store: Path, job_name: str = "", program: str = _RUN) -> subprocess.Popen[str]:
@@ -94,16 +93,31 @@ def wait_for(rig: RunningExchange, call: str) -> None:
 
 
 def assert_healed(rig: RunningExchange, broken: Path, tmp_path: Path) -> None:
-    """Run again on the file; fail unless it then holds what a run that nobody disturbed leaves."""
+    """Run again on the file; fail unless it then holds what a run that nobody disturbed leaves.
+
+    Where the minute turns between the two runs they are of different slots: then both are made again.
+    """
     rig.clear_faults()
-    assert finished(start(rig, broken))[0] == 0
-    assert finished(start(rig, tmp_path / "whole.db"))[0] == 0
-    expected, actual = stored(tmp_path / "whole.db"), stored(broken)
-    assert set(expected) == set(actual)
+    for attempt in range(5):
+        folder = tmp_path / f"attempt-{attempt}"
+        folder.mkdir()
+        for path in broken.parent.glob(f"{broken.name}*"):
+            shutil.copy(path, folder)
+        slot = last_complete_slot(time.time())
+        codes = [finished(start(rig, folder / name))[0] for name in (broken.name, "whole.db")]
+        if slot == last_complete_slot(time.time()):
+            break
+    else:
+        pytest.fail("no two runs fell into one minute")
+    assert [0, 0] == codes
+    expected, actual = stored(folder / "whole.db"), stored(folder / broken.name)
+    # What the disturbed run stored of earlier minutes may reach further back.
+    reached = min(slot for _, _, slot in expected)
+    assert set(expected) == {key for key in actual if key[2] >= reached}
     for key, (value, quality) in expected.items():
         # The ticker's day volume moves within the minute.
         assert math.isclose(value, actual[key][0], rel_tol=0.02 if key[1] == "volume" else 0.0), key
-        assert quality == actual[key][1], key
+        assert quality == actual[key][1] or key[2] < slot, key
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -158,10 +172,10 @@ def test_a_run_killed_after_its_write_is_recorded_by_the_next(rig: RunningExchan
     code, out, _ = finished(start(rig, path))
 
     assert code == 0
-    assert before == stored(path)
+    assert before.items() <= stored(path).items()
     assert json.loads(out)["points"] >= 9
     with open_store(f"sqlite:{path}") as store:
-        assert store.newest_run_slot() == max(slot for _, _, slot in before)
+        assert store.newest_run_slot() == max(slot for _, _, slot in stored(path))
 
 
 def test_two_runs_at_once_on_one_file_leave_the_points_of_one(rig: RunningExchange, tmp_path: Path) -> None:
