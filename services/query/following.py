@@ -11,13 +11,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
+import numpy as np
+
 from services.core.clock import Clock
 from services.core.errors import CursorExpiredError, InvalidCursorError, StoreError, StoreRefusedError
-from services.core.model import Run, Slot, Window, last_complete_slot
+from services.core.model import Points, Run, Slot, Window, last_complete_slot
 from services.core.store.base import Mark, MetricReader
 from services.core.telemetry import QueryMetrics
 from services.query.broadcasting import Broadcast
-from services.query.rows import HOT_SLOTS
+from services.query.rows import HOT_SLOTS, RING_SLOTS
 from services.query.window import HotWindow
 
 _log = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ _CHUNK_VALUES = 4_000_000
 _CHUNK_SLOTS = (15, 500)
 _FIRST_CHUNK_SLOTS = 60
 _LONGEST_PAUSE_SECONDS = 10.0
+_AHEAD_SLOTS = RING_SLOTS - HOT_SLOTS
+"""How far ahead of this machine's clock points may be: what lies farther would push the whole day out of the rings."""
+
 _RUNS_EVERY_POLLS = 15
 
 
@@ -135,7 +140,8 @@ class Follower:
         again = self._mark is None and self.loaded.done()
         mark = self._reader.mark()
         newest_run = self._reader.newest_run_slot()
-        head = max(last_complete_slot(self._clock.now()), newest_run if newest_run is not None else Slot(0))
+        complete = last_complete_slot(self._clock.now())
+        head = complete if newest_run is None else min(max(complete, newest_run), complete + _AHEAD_SLOTS)
         whole = Window.ending(head + 1, HOT_SLOTS)
         self._window.clear(Slot(head), whole.start)
         end, slots, most = whole.end, _FIRST_CHUNK_SLOTS, 1
@@ -157,7 +163,7 @@ class Follower:
         # The run's record is written after its points: read in this order, a slot is never counted before it is whole.
         newest_run = self._reader.newest_run_slot()
         changes = self._reader.read_since(mark)
-        self._window.apply(changes.points)
+        self._window.apply(self._plausible(changes.points))
         if newest_run != self._window.newest_run or self._polls % _RUNS_EVERY_POLLS == 0:
             self.runs = self._reader.latest_runs()
         self._window.note_run(newest_run)
@@ -165,3 +171,13 @@ class Follower:
         self._polls += 1
         self._metrics.followed_points.inc(len(changes.points))
         self._broadcast.publish(changes.points, changes.mark)
+
+    def _plausible(self, points: Points) -> Points:
+        """Leave out points from the future, which a collector with a wrong clock has written."""
+        keep = points.slots <= last_complete_slot(self._clock.now()) + _AHEAD_SLOTS
+        if keep.all():
+            return points
+        _log.warning("left out %d points from the future: is a collector's clock wrong?", np.count_nonzero(~keep))
+        return Points(
+            points.series, points.series_index[keep], points.slots[keep], points.values[keep], points.qualities[keep]
+        )

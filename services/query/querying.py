@@ -101,8 +101,9 @@ class Querying:
             raise NotReadyError("the last 24 hours are still being loaded")
         now = self._clock.now()
         newest = self._window.newest_run
-        if newest is None or now - (newest + 1) * SLOT_SECONDS > LATE_RUN_SECONDS:
-            newest = last_complete_slot(now)
+        complete = last_complete_slot(now)
+        if newest is None or now - (newest + 1) * SLOT_SECONDS > LATE_RUN_SECONDS or newest > complete + _AHEAD_SLOTS:
+            newest = complete
         return self._window.version, Slot(newest + 1)
 
     def list_metrics(self, exchange: str | None, after: str, limit: int) -> tuple[list[ListedMetric], bool]:

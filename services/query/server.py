@@ -162,7 +162,7 @@ async def open_query_server(
 def _freshness(window: HotWindow, follower: Follower, clock: Clock) -> FreshnessCollector:
     def newest_points() -> Iterator[tuple[str, float]]:
         for exchange, slot in sorted(window.newest_by_exchange.items()):
-            yield exchange, clock.now() - (slot + 1) * SLOT_SECONDS
+            yield exchange, max(0.0, clock.now() - (slot + 1) * SLOT_SECONDS)
 
     def last_runs() -> Iterator[tuple[str, float]]:
         finished: dict[str, float] = {}

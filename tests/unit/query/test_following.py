@@ -230,3 +230,25 @@ def test_ten_thousand_series_are_read_in_small_stretches() -> None:
 
     assert max(len(window) for window in reader.windows) == 200
     assert made.window.series_count == 20_000
+
+
+def test_a_collector_s_wrong_clock_does_not_empty_the_day(caplog: pytest.LogCaptureFixture) -> None:
+    """Points and runs from the far future neither push the day out of the rings nor move the window's end."""
+    store = make_store(make_market(["SIM:AAA"], measures=[Measure.PRICE]))
+    made = unserved(store)
+    made.follower.step()
+    before = made.window.read(PRICE, Window.ending(LAST + 1))[0]
+    store._clock.set(store._clock.now() + 21 * 86400)  # type: ignore[attr-defined]
+    store.write(
+        Points.of([(PRICE, LAST + 20 * DAY_SLOTS, 1.0, Quality.OBSERVED), (PRICE, LAST, 2.0, Quality.OBSERVED)])
+    )
+    record_run(store, Slot(LAST + 20 * DAY_SLOTS))
+    assert made.follower.step()
+    after = made.window.read(PRICE, Window.ending(LAST + 1))[0]
+
+    np.testing.assert_array_equal(after, [*before[:-1], 2.0])
+    assert made.querying.present()[1] == LAST + 1
+    assert "left out 1 points from the future" in caplog.text
+    again = unserved(store)
+    assert again.follower.step()
+    assert again.window.head <= LAST + 36
