@@ -182,8 +182,7 @@ class _Backfill:
         await self._save(ledger)
 
     async def _read(self) -> Ledger:
-        window = Window(Slot(self._window.start - DAY_SLOTS), self._window.end)
-        ledgers = await in_thread(read_ledgers, self._collector.reader, self._market, window)
+        ledgers = await in_thread(read_ledgers, self._collector.reader, self._market, self._window)
         return ledgers[self._pair]
 
     async def _save(self, ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ It sees the two sides of a store and the interface of an exchange; it knows no f
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
@@ -30,6 +31,7 @@ from services.core.model import (
     Quality,
     Run,
     Series,
+    SeriesColumns,
     Slot,
     Window,
     last_complete_slot,
@@ -42,8 +44,9 @@ T = TypeVar("T")
 REPAIR_SLOTS = 720
 """How far back a run looks for holes, where the exchange's candles reach that far."""
 
+_SAMPLED = (Measure.PRICE, Measure.VOLUME_1M)
+_DERIVED = (Measure.VOLUME, Measure.CHANGE_ABSOLUTE, Measure.CHANGE_PERCENTAGE)
 _CONFIRMED_SLOTS = 60
-_FEW_SERIES = 64
 _LAG_SECONDS = 2.0
 _LAG_TRIES = 2
 
@@ -51,21 +54,25 @@ _logger = logging.getLogger(__name__)
 
 
 def read_ledgers(reader: MetricReader, market: Market, window: Window) -> dict[str, Ledger]:
-    """Read what the store knows of a market's pairs; blocks."""
-    names = {pair: Metric(market.exchange, pair).name for pair in market.pairs}
-    if len(names) * len(Measure) <= _FEW_SERIES:
-        known = {
-            pair: {m: (c.values, c.qualities) for m in Measure for c in [reader.read_series(Series(name, m), window)]}
-            for pair, name in names.items()
-        }
-    else:
-        columns = reader.read_window(window)
-        pairs = {name: pair for pair, name in names.items()}
-        known = {pair: {} for pair in names}
+    """Read what the store knows of a market's pairs, to derive what is missing in the window; blocks.
+
+    The ledgers begin a day before the window, which is where the day's volume and the price to compare with lie. One
+    pair is asked for by its series, several by one question for all: a store answers that much faster.
+    """
+    whole = Window(Slot(window.start - DAY_SLOTS), window.end)
+    pairs = {Metric(market.exchange, pair).name: pair for pair in market.pairs}
+    ledgers = {pair: Ledger(name, whole, market.measures) for name, pair in pairs.items()}
+    for measures, part in ((_SAMPLED, whole), (_DERIVED, window)):
+        if len(pairs) == 1:
+            for ledger, measure in itertools.product(ledgers.values(), measures):
+                ledger.add_stored(measure, reader.read_series(Series(ledger.metric, measure), part))
+            continue
+        columns = reader.read_window(part, measures)
         for row, series in enumerate(columns.series):
             if series.metric in pairs:
-                known[pairs[series.metric]][series.measure] = columns.values[row], columns.qualities[row]
-    return {pair: Ledger(name, window, known[pair], market.measures) for pair, name in names.items()}
+                own = SeriesColumns(part, columns.values[row], columns.qualities[row])
+                ledgers[pairs[series.metric]].add_stored(series.measure, own)
+    return ledgers
 
 
 class ExchangeRun:
@@ -130,12 +137,11 @@ class ExchangeRun:
         Whether the run that wrote them came to its end nobody knows, and a store promises followers only what a write
         that ended has written.
         """
-        window = Window(Slot(self._repairable.start - DAY_SLOTS), self._repairable.end)
         runs = self._reader.latest_runs()
         last = [run.slot for run in runs if run.exchange == self._exchange.name and run.shard == self._shard]
         start = max([self._slot + 1 - _CONFIRMED_SLOTS, *(slot + 1 for slot in last)])
         confirmed = Window(Slot(min(start, self._slot)), self._repairable.end)
-        return read_ledgers(self._reader, self._market, window), confirmed
+        return read_ledgers(self._reader, self._market, self._repairable), confirmed
 
     def _write(self, points: Points) -> ExchangeReport:
         self._writer.write(points)
@@ -167,7 +173,7 @@ class ExchangeRun:
         self, pair: str, ledger: Ledger
     ) -> tuple[Candles | ExchangeError | None, Mapping[Slot, float]]:
         """Fill the slot and the holes before it; return the candles (None: none were needed) and coarse closes."""
-        holes = [slot for m in (Measure.PRICE, Measure.VOLUME_1M) for slot in ledger.holes(m, self._repairable)[:1]]
+        holes = [slot for m in _SAMPLED for slot in ledger.holes(m, self._repairable)[:1]]
         if not holes:
             return None, {}
         window = Window(min(holes), self._repairable.end)

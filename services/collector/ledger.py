@@ -13,28 +13,38 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from services.collector.exchanges.base import Candles, Ticker
-from services.core.model import DAY_SLOTS, Floats, Measure, Points, Qualities, Quality, Series, Slot, Slots, Window
+from services.core.model import (
+    DAY_SLOTS,
+    Floats,
+    Measure,
+    Points,
+    Quality,
+    Series,
+    SeriesColumns,
+    Slot,
+    Slots,
+    Window,
+)
 
 
 class Ledger:
     """One metric over a window; dense columns of its measures, NaN where there is no point."""
 
-    def __init__(
-        self,
-        metric: str,
-        window: Window,
-        known: Mapping[Measure, tuple[Floats, Qualities]],
-        measures: Sequence[Measure],
-    ) -> None:
-        """Begin with the columns that a store gave for the window; `measures` are those that may become points."""
+    def __init__(self, metric: str, window: Window, measures: Sequence[Measure]) -> None:
+        """Begin with nothing; `measures` are those that may become points."""
         self.metric = metric
         self.window = window
         self._measures = tuple(measures)
-        empty = np.full(len(window), np.nan), np.zeros(len(window), np.uint8)
-        columns = {measure: known.get(measure, empty) for measure in Measure}
-        self._values = {measure: values.copy() for measure, (values, _) in columns.items()}
-        self._qualities = {measure: qualities.copy() for measure, (_, qualities) in columns.items()}
-        self._stored = {measure: np.isfinite(values) for measure, values in self._values.items()}
+        self._values = {measure: np.full(len(window), np.nan) for measure in Measure}
+        self._qualities = {measure: np.zeros(len(window), np.uint8) for measure in Measure}
+        self._stored = {measure: np.zeros(len(window), np.bool_) for measure in Measure}
+
+    def add_stored(self, measure: Measure, columns: SeriesColumns) -> None:
+        """Take what the store has of a measure in a part of the window."""
+        part = self._slice(columns.window)
+        self._values[measure][part] = columns.values
+        self._qualities[measure][part] = columns.qualities
+        self._stored[measure][part] = np.isfinite(columns.values)
 
     def value(self, measure: Measure, slot: int) -> float:
         """The value in a slot of the window; NaN where none is known."""
