@@ -52,8 +52,9 @@ from services.core.store.retention import ORDER_KEPT_SECONDS, Retention
 _BODY_BYTES = 2 << 20
 """Of a write's requests: large enough that their number does not matter, small enough for any proxy."""
 _CHUNK_BYTES = 4 << 20
-_READ_SLOTS = 240
+_READ_SLOTS = 1440
 _READERS = 2
+_SHORT_SLOTS = 60
 _CONNECTIONS = 16
 _HOUR_SECONDS = 3600.0
 _RECENT_SLOTS = 180
@@ -280,7 +281,7 @@ class InfluxMetricStore(MetricStore):
         def read(table: tuple[str, Window]) -> TableReader:
             return self._table(*table, parameters)
 
-        if len(tables) == 2:  # noqa: PLR2004 - one part and its qualities: threads would cost more than they save
+        if len(window) <= _SHORT_SLOTS:  # two threads would cost more than they save
             readers = [read(table) for table in tables]
         else:
             with ThreadPoolExecutor(_READERS, thread_name_prefix="tickwatch-influx") as pool:
@@ -322,7 +323,7 @@ class InfluxMetricStore(MetricStore):
         with self._translated():
             response = self._queries.query_raw(text, dialect=_CSV, params=given)
             try:
-                yield from response.stream(_CHUNK_BYTES)
+                yield from _gathered(response.stream(_CHUNK_BYTES))
             finally:
                 response.close()
                 response.release_conn()
@@ -383,6 +384,19 @@ def _bodies(texts: Iterable[str]) -> Iterator[str]:
             gathered, size = [], 0
     if gathered:
         yield "".join(gathered)
+
+
+def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join pieces, which are as small as the server's chunks, into ones that are worth a numpy call."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= _CHUNK_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)
 
 
 def _announcement(moment: tuple[int, int], window: Window, metrics: Sequence[str], *, done: bool) -> str:
