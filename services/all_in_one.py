@@ -10,10 +10,8 @@ import asyncio
 import dataclasses
 import os
 import sys
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 from rich.console import Console
@@ -32,7 +30,7 @@ from services.core.clock import SystemClock
 from services.core.errors import ExchangeError, InvalidSettingError
 from services.core.model import DAY_SLOTS, Outcome, Slot, slot_time
 from services.core.settings import Settings
-from services.core.stopping import stop_signals
+from services.core.stopping import stop_signals, until_stopped
 from services.core.telemetry import serve_metrics
 from services.query.server import open_query_server
 
@@ -40,6 +38,7 @@ SIMULATED = "SIM"
 SIMULATED_MARKET = Market(SIMULATED, ("BTCUSD", "ETHUSD", "XRPUSD"))
 
 _PROBE_SECONDS = 3.0
+_LOOK_SECONDS = 0.05
 _PROGRESS_EVERY_SECONDS = 10.0
 
 
@@ -78,10 +77,13 @@ async def run_all(settings: Settings, *, exchange: str | None = None, listen: st
         async def welcome() -> None:
             await server.ready()
             await reporter.first_run.wait()
+            # A run's record follows its points, so that once the window has the run it has all that the run wrote.
+            while reporter.wrote and (server.window.newest_run or 0) < reporter.newest:  # noqa: ASYNC110  of a thread
+                await asyncio.sleep(_LOOK_SECONDS)
             _print_what_to_try(console, collector, settings.store, server.address, reporter.newest)
             await _fill_the_day(collector, reporter)
 
-        await all_of(runs, _until(stop, welcome()))
+        await all_of(runs, until_stopped(stop, welcome()))
         console.print("stopping")
     return 0
 
@@ -145,6 +147,7 @@ class _Reporter:
         self._last_progress = float("-inf")
         self.first_run = asyncio.Event()
         self.newest = Slot(0)
+        self.wrote = False
 
     def run(self, report: RunReport) -> None:
         """Print how a run fared."""
@@ -157,6 +160,7 @@ class _Reporter:
             else:
                 self._console.print(f"[yellow]{words}; {part.outcome.value}: {part.error}[/]", markup=True)
         self.newest = report.slot
+        self.wrote = any(part.point_count for part in report.exchanges)
         self.first_run.set()
 
     def progress(self, progress: Progress) -> None:
@@ -183,20 +187,6 @@ async def _fill_the_day(collector: Collector, reporter: _Reporter) -> None:
     unlimited = all(collector.exchange(market.exchange).candle_reach is None for market in collector.markets())
     window = backfill.window_since(DAY_SLOTS * (2 if unlimited else 1), collector.clock.now())
     reporter.filled(await backfill.backfill(collector, window, progress=reporter.progress))
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Run the work to its end, or cancel it when `stop` is set; raises what it raises."""
-    task = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in (task, stopping):
-            each.cancel()
-        await asyncio.wait([task, stopping])
-    if not task.cancelled():
-        task.result()
 
 
 def _print_what_to_try(console: Console, collector: Collector, store: str, address: str, newest: Slot) -> None:

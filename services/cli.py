@@ -182,7 +182,7 @@ async def _serve_queries(settings: Settings, listen: str | None) -> None:
     from prometheus_client import CollectorRegistry
 
     from services import wiring
-    from services.core.stopping import stop_signals
+    from services.core.stopping import stop_signals, until_stopped
     from services.core.telemetry import serve_metrics
     from services.query.server import open_query_server
 
@@ -197,6 +197,8 @@ async def _serve_queries(settings: Settings, listen: str | None) -> None:
             open_query_server(reader=store, registry=registry, **wiring.query_arguments(settings, listen))
         )
         click.echo(f"tickwatch query: listening on {server.address}", err=True)
+        # A store that refuses to be read ends the process; one out of reach is waited for.
+        await until_stopped(stop, server.ready())
         await stop.wait()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import commands
 from tests.support.exchanges import running_exchange
+from tests.support.needs import require_influxdb
 
 UP = r"gRPC +(\S+)"
 NOWHERE = {"TICKWATCH_EXCHANGES__KRAKEN__BASE_URL": "http://127.0.0.1:9"}
@@ -187,6 +188,20 @@ def test_a_store_out_of_reach_has_an_exit_code_of_its_own():
     done = commands.tickwatch("--store", "influxdb+http://127.0.0.1:9/o/b", "collect", settings=settings)
 
     assert (done.returncode, json.loads(done.stdout)["exit_code"]) == (3, 3)
+
+
+def test_a_query_service_that_its_store_refuses_ends(tmp_path):
+    """A token that is not valid ends `tickwatch query` with exit code 2 and the remedy, instead of serving nothing."""
+    influxdb = require_influxdb()
+    store = f"influxdb+{influxdb.url}/{influxdb.org}/{influxdb.bucket}"
+
+    done = commands.tickwatch(
+        "--store", store, "query", "--listen", "127.0.0.1:0", settings={"INFLUXDB_V2_TOKEN": "wrong-token"}
+    )
+
+    assert done.returncode == 2
+    assert "set INFLUXDB_V2_TOKEN" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_file_is_loaded_and_its_bad_rows_are_told(tmp_path):
