@@ -10,8 +10,12 @@ Which status a caller sees is decided in `services.core.rpc.status` alone.
     │   ├── InvalidPageTokenError
     │   └── InvalidCursorError
     ├── MetricNotFoundError
+    ├── RuleNotFoundError
+    ├── SilenceNotFoundError
+    ├── DeadLetterNotFoundError
     ├── ServiceUnknownError        asked for the health of a service that is not here
-    ├── CursorExpiredError         valid once, too old now
+    ├── CursorExpiredError         valid once, too old now, or of another store's log
+    ├── LogMovedError              somebody else has appended to the log of breaches; read it again
     ├── DeadlineTooShortError      the caller leaves no time for the work
     ├── NotReadyError              still loading, or draining; try again
     ├── TooManyStreamsError        this server's limit of streams is reached; try again
@@ -78,8 +82,42 @@ class ServiceUnknownError(TickwatchError):
         self.service = service
 
 
+class RuleNotFoundError(TickwatchError):
+    """No rule of this name is in force; `similar` holds the nearest names that are."""
+
+    def __init__(self, rule: str, similar: tuple[str, ...] = ()) -> None:
+        hint = f"; did you mean {', '.join(similar)}?" if similar else ""
+        super().__init__(f"no rule {rule!r} is in force{hint}")
+        self.rule = rule
+        self.similar = similar
+
+
+class SilenceNotFoundError(TickwatchError):
+    """No silence of this id holds."""
+
+    def __init__(self, silence: str) -> None:
+        super().__init__(f"no silence {silence!r} holds")
+        self.silence = silence
+
+
+class DeadLetterNotFoundError(TickwatchError):
+    """There is no dead letter of this id."""
+
+    def __init__(self, dead_letter: str) -> None:
+        super().__init__(f"there is no dead letter {dead_letter!r}")
+        self.dead_letter = dead_letter
+
+
 class CursorExpiredError(TickwatchError):
-    """The cursor was valid, but the store has forgotten what came right after it."""
+    """The cursor was valid, but what came right after it is not here; `earliest` resumes what is, if it is known."""
+
+    def __init__(self, problem: str, earliest: str = "") -> None:
+        super().__init__(problem)
+        self.earliest = earliest
+
+
+class LogMovedError(TickwatchError):
+    """The log of breaches does not end where its writer thinks: another writer has appended to it."""
 
 
 class DeadlineTooShortError(TickwatchError):

@@ -50,8 +50,12 @@ VERDICTS: dict[type[errors.TickwatchError], Verdict] = {
     errors.InvalidPageTokenError: Verdict(_Code.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
     errors.InvalidCursorError: Verdict(_Code.INVALID_ARGUMENT, "INVALID_CURSOR"),
     errors.MetricNotFoundError: Verdict(_Code.NOT_FOUND, "METRIC_NOT_FOUND"),
+    errors.RuleNotFoundError: Verdict(_Code.NOT_FOUND, "RULE_NOT_FOUND"),
+    errors.SilenceNotFoundError: Verdict(_Code.NOT_FOUND, "SILENCE_NOT_FOUND"),
+    errors.DeadLetterNotFoundError: Verdict(_Code.NOT_FOUND, "DEAD_LETTER_NOT_FOUND"),
     errors.ServiceUnknownError: Verdict(_Code.NOT_FOUND, "SERVICE_UNKNOWN"),
     errors.CursorExpiredError: Verdict(_Code.OUT_OF_RANGE, "CURSOR_EXPIRED"),
+    errors.LogMovedError: _INTERNAL,  # writers settle it among themselves
     errors.DeadlineTooShortError: Verdict(_Code.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     errors.NotReadyError: Verdict(_Code.UNAVAILABLE, "NOT_READY", retry_seconds=1),
     errors.TooManyStreamsError: Verdict(_Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", retry_seconds=5),
@@ -114,13 +118,21 @@ def to_grpc_status(error: BaseException) -> grpc.Status:
     return status
 
 
-def _facts(error: BaseException) -> dict[str, str]:  # noqa: PLR0911 - a table by type
+def _facts(error: BaseException) -> dict[str, str]:  # noqa: C901, PLR0911 - a table by type
     """Return every changing part of the message by itself, so that no caller has to parse it (AIP-193)."""
     match error:
         case errors.InvalidInputError():
             return {"field": error.field, "problem": error.problem, "hint": error.hint}
         case errors.MetricNotFoundError():
             return {"metric": error.metric, "similar": ",".join(error.similar)}
+        case errors.RuleNotFoundError():
+            return {"rule": error.rule, "similar": ",".join(error.similar)}
+        case errors.SilenceNotFoundError():
+            return {"silence": error.silence}
+        case errors.DeadLetterNotFoundError():
+            return {"dead_letter": error.dead_letter}
+        case errors.CursorExpiredError():
+            return {"earliest_cursor": error.earliest} if error.earliest else {}
         case errors.SlowSubscriberError():
             return {"cursor": error.cursor}
         case errors.TooManyStreamsError():

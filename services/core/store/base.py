@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NewType, Self
 
+from services.core.breaches import Checkpoint, LogEntry, Position
 from services.core.model import Measure, Points, Run, Series, SeriesColumns, Slot, Window, WindowColumns
 
 Mark = NewType("Mark", str)
@@ -110,14 +111,74 @@ class MetricReader(ABC):
         """Return each exchange's newest run (by slot, then by shard), all shards of that slot, by exchange."""
 
 
+class BreachLog(ABC):
+    """What the alerter remembers: a log of events that is only ever appended to, a checkpoint, and small documents.
+
+    One writer appends; any number of readers follow by polling `checkpoint` and `read_after`. Entries older than the
+    retention, by their position's slot, are never returned. Documents have no retention of their own but what a backend
+    says; whoever needs one longer puts it again.
+    """
+
+    @abstractmethod
+    def log_id(self) -> str:
+        """Return the log's identity: made at random when the log is first used, the same ever after, 32 hex digits."""
+
+    @abstractmethod
+    def checkpoint(self) -> Checkpoint | None:
+        """Return the newest checkpoint, or None in a log that nobody has appended to."""
+
+    @abstractmethod
+    def append(self, expected: Position | None, entries: Sequence[LogEntry], checkpoint: Checkpoint) -> None:
+        """Append entries and replace the checkpoint; readers see both or neither.
+
+        `expected` is the present checkpoint's end, None for an empty log; the entries' positions lie at or after it and
+        before `checkpoint.end`, in ascending order. Entries may be empty: the checkpoint alone moves on. After a
+        raise, the same call made again completes it.
+
+        Raises LogMovedError, and changes nothing, where the log does not end at `expected`; a log that already ends at
+        `checkpoint.end` has the same call done and raises nothing. A backend without transactions sees another
+        writer only if that one has appended before this call began; two that append at the very same time write
+        the same keys, so that nothing is ever there twice.
+        """
+
+    @abstractmethod
+    def read_after(self, position: Position, limit: int) -> tuple[LogEntry, ...]:
+        """Return the first committed entries at or after a position, at most `limit`, in order.
+
+        Raises CursorExpiredError where the position's slot is older than the retention.
+        """
+
+    @abstractmethod
+    def read_before(self, position: Position | None, limit: int) -> tuple[LogEntry, ...]:
+        """Return the last committed entries before a position, or of all, at most `limit`, the newest first."""
+
+    @abstractmethod
+    def earliest(self) -> Position:
+        """Return the earliest position that `read_after` accepts now."""
+
+    @abstractmethod
+    def put_document(self, kind: str, key: str, text: str | None) -> None:
+        """Keep a text under a kind and a key (printable ASCII, at most 200 characters each), or forget it (None).
+
+        A text has at most 1 MB. Raises InvalidInputError for longer ones.
+        """
+
+    @abstractmethod
+    def documents(self, kind: str) -> dict[str, str]:
+        """Return all texts of a kind by key, in ascending order of keys."""
+
+
 class MetricStore(MetricWriter, MetricReader):
-    """Both sides, and the life of the connection behind them.
+    """Both sides, the log of breaches beside them, and the life of the connection behind them.
 
     A store is a context manager that closes on exit. It is made by `services.core.store.opening.open_store`.
     """
 
     url: str
     """Where it is, without credentials; for logs and errors."""
+
+    breach_log: BreachLog
+    """The alerter's part of the same store; closed with it."""
 
     @abstractmethod
     def close(self) -> None:
