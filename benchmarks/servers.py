@@ -23,7 +23,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.floor import SERVICE
 from benchmarks.processes import Process, free_port, running
-from services.core.settings import QuerySettings
 
 ORG = "bench"
 TOKEN = "bench-token"  # of a server that lives for minutes on loopback
@@ -204,13 +203,10 @@ def starting_query_service(store_url: str, *, processes: int = 1) -> Iterator[Gr
     """Run `tickwatch query` on a store, not waiting for it to be ready."""
     address, metrics_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
     environment = {**tickwatch_environment(store_url), "TICKWATCH_QUERY__LISTEN": address}
-    command = [*TICKWATCH, "query"]
+    environment["TICKWATCH_QUERY__PROCESSES"] = str(processes)
     if processes == 1:
         environment["TICKWATCH_METRICS__LISTEN"] = metrics_address
-    elif "processes" in QuerySettings.model_fields:
-        environment["TICKWATCH_QUERY__PROCESSES"] = str(processes)
-    else:
-        command = [sys.executable, "-m", "benchmarks.several", str(processes)]
+    command = [*TICKWATCH, "query"]
     with scratch() as folder, running(command, log=folder / "log", environment=environment) as process:
         yield GrpcServer(process, address, metrics_address)
 

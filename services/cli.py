@@ -173,33 +173,9 @@ async def _backfill(settings: Settings, length: int) -> int:
 @pass_context
 def query(context: Context, listen: str | None) -> None:
     """Answer gRPC: ListMetrics, GetHistory, RankMetrics, WatchPoints."""
-    asyncio.run(_serve_queries(context.settings(), listen))
+    from services.serving import serve_queries
 
-
-async def _serve_queries(settings: Settings, listen: str | None) -> None:
-    from contextlib import AsyncExitStack
-
-    from prometheus_client import CollectorRegistry
-
-    from services import wiring
-    from services.core.stopping import stop_signals, until_stopped
-    from services.core.telemetry import serve_metrics
-    from services.query.server import open_query_server
-
-    wiring.configure_logs(settings)
-    registry = CollectorRegistry()
-    async with AsyncExitStack() as stack:
-        stop = stack.enter_context(stop_signals())
-        store = stack.enter_context(wiring.open_store(settings))
-        if settings.metrics.listen:
-            stack.enter_context(serve_metrics(settings.metrics.listen, registry))
-        server = await stack.enter_async_context(
-            open_query_server(reader=store, registry=registry, **wiring.query_arguments(settings, listen))
-        )
-        click.echo(f"tickwatch query: listening on {server.address}", err=True)
-        # A store that refuses to be read ends the process; one out of reach is waited for.
-        await until_stopped(stop, server.ready())
-        await stop.wait()
+    sys.exit(serve_queries(context.settings(), listen))
 
 
 @cli.command("list")

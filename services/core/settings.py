@@ -83,12 +83,14 @@ class QuerySettings(_Section):
 
     listen: _Address = "127.0.0.1:50051"
     """Where it answers gRPC. Loopback, because nothing protects it elsewhere unless somebody sets that up."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """In how many processes it answers on one port; each fills the cores that Python leaves, and its own memory."""
     poll_interval_seconds: _Seconds = 1.0
     """How often it asks the store for what is new. A minute's points then show within about a second."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
     """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
     max_streams: Annotated[int, Field(ge=1, le=10_000)] = 256
-    """How many streams it serves at once; each takes a thread."""
+    """How many streams each process serves at once; each takes a thread."""
     reflection: bool = True
     """Whether grpcurl and the like may ask for the contract."""
 

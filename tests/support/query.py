@@ -19,6 +19,7 @@ from services.core.clock import ManualClock
 from services.core.model import DAY_SLOTS, Floats, Measure, Outcome, Points, Quality, Run, Series, Slot, Window
 from services.core.rpc.paging import PageTokens
 from services.core.rpc.status import REASONS
+from services.core.store.base import MetricWriter
 from services.core.store.memory import MemoryMetricStore
 from services.core.telemetry import QueryMetrics
 from services.query.broadcasting import Broadcast
@@ -148,7 +149,7 @@ def make_store(market: Market | None = None, clock: ManualClock | None = None) -
     return store
 
 
-def record_run(store: MemoryMetricStore, slot: Slot, exchange: str = "SIM") -> None:
+def record_run(store: MetricWriter, slot: Slot, exchange: str = "SIM") -> None:
     """Note that a run has written a slot."""
     store.record_run(Run(exchange, slot, (slot + 1) * 60.0 + 5, 1, Outcome.OK))
 
