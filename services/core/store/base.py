@@ -14,10 +14,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NewType, Self
+from typing import TYPE_CHECKING, NewType, Self
 
-from services.core.breaches import Checkpoint, LogEntry, Position
 from services.core.model import Measure, Points, Run, Series, SeriesColumns, Slot, Window, WindowColumns
+
+if TYPE_CHECKING:  # a collector's run need not load what only the alerter uses
+    from services.core.breaches import Checkpoint, LogEntry, Position
 
 Mark = NewType("Mark", str)
 """A place in a store's write order: opaque, printable ASCII without spaces, at most 200 characters, valid across

@@ -124,7 +124,8 @@ def spread(
     whole = (starts >= 0) & (starts + HOUR_SLOTS <= len(window))
     head = -window.start % HOUR_SLOTS
     count = max(0, len(window) - head) // HOUR_SLOTS
-    ragged = [(start, starts == start) for start in np.unique(starts[~whole]).tolist()]
+    # Not np.unique, whose first call imports numpy.ma: every run of a collector would pay for that.
+    ragged = [(start, starts == start) for start in sorted(set(starts[~whole].tolist()))]
 
     def copy(source: NDArray[Any], target: NDArray[Any]) -> None:
         if count:
