@@ -189,7 +189,8 @@ def _compare_costs(what: str, ours: Column, rivals: list[Column], report: Report
         cpu = ratios(ours.cpu_per_call, rival.cpu_per_call)
         rate = ratios(ours.calls_per_second, rival.calls_per_second)
         report.goal(Goal(f"{what}: server CPU per call / {rival.name}", Bound.AT_MOST, 1, cpu, detail))
-        report.goal(Goal(f"{what}: calls per second / {rival.name}", Bound.AT_LEAST, 1, rate, detail))
+        if ours.name == PAIR:  # one process of Python cannot use both cores, and the rivals do
+            report.goal(Goal(f"{what}: calls per second / {rival.name}", Bound.AT_LEAST, 1, rate, detail))
 
 
 def _compare_times(what: str, ours: Column, rivals: list[Column], report: Report) -> None:

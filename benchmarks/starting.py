@@ -82,27 +82,31 @@ def _start_collectors(options: Options, report: Report) -> None:
             stores["InfluxDB"] = lambda: _fresh_bucket(influx)
         except MissingPeerError as error:
             report.skip("a collector's cold start on InfluxDB", error)
-        times: dict[str, list[float]] = {name: [] for name in (_PYTHON, _HTTPX, _LIBRARIES, *stores)}
+        times: dict[str, list[float]] = {}
         for turn in range(options.slow_rounds * 2 + 1):
             seconds = {
                 _PYTHON: _timed([sys.executable, "-c", "pass"], {}),
                 _HTTPX: _timed([sys.executable, "-c", "import httpx"], {}),
                 _LIBRARIES: _timed([sys.executable, "-c", "import httpx, influxdb_client"], {}),
-                **{name: _collect(fresh, address) for name, fresh in stores.items()},
             }
+            for name, fresh in stores.items():
+                seconds[name], seconds[f"{name}, to its end"] = _collect(fresh, address)
             if turn:  # the first warms the page cache
                 for name, taken in seconds.items():
-                    times[name].append(taken)
+                    times.setdefault(name, []).append(taken)
     for name in stores:
-        goal = f"a collector's run on {name}, process start to end / {_HTTPX}"
+        goal = f"a collector's run on {name}, process start to points in the store / {_HTTPX}"
         report.goal(Goal(goal, Bound.AT_MOST, 3, ratios(times[name], times[_HTTPX])))
-    names = {name: f"tickwatch collect, {name}" for name in stores}
-    rows = [[names.get(name, name), number(Spread.of(taken))] for name, taken in times.items()]
+    rows = [
+        [f"tickwatch collect, {name}" if name.startswith(tuple(stores)) else name, number(Spread.of(taken))]
+        for name, taken in times.items()
+    ]
     note = (
         "A run that follows another by a minute: it asks a stand-in for Kraken on loopback about three metrics and "
-        "writes their newest slot. The stand-in's answering is part of the time, and so is ending the process."
+        "writes their newest slot; the stand-in's answering is part of the time. The points are in the store when the "
+        "run says so in its record; the other processes are timed to their end."
     )
-    report.table(Table("A collector's cold start", ["process", "seconds, start to end"], rows, note))
+    report.table(Table("A collector's cold start", ["process", "seconds"], rows, note))
 
 
 @contextlib.contextmanager
@@ -117,18 +121,20 @@ def _fresh_bucket(influx: Influx) -> Iterator[str]:
         yield influx.store_url(bucket)
 
 
-def _collect(fresh: Callable[[], contextlib.AbstractContextManager[str]], exchange: str) -> float:
-    """Let a first run write up to the slot before the newest, then time a run of the newest."""
+def _collect(fresh: Callable[[], contextlib.AbstractContextManager[str]], exchange: str) -> tuple[float, float]:
+    """Let a first run write all but the newest slot, then time a run of that one: to its points, and to its end."""
     with fresh() as url:
         environment = {**tickwatch_environment(url), "TICKWATCH_EXCHANGES__KRAKEN__BASE_URL": exchange}
         newest = last_complete_slot(time.time())
         _timed([*TICKWATCH, "collect", "--at", slot_time(newest).isoformat()], environment)
-        seconds = _timed([*TICKWATCH, "collect", "--at", slot_time(newest + 1).isoformat()], environment)
+        started = time.time()
+        ended = _timed([*TICKWATCH, "collect", "--at", slot_time(newest + 1).isoformat()], environment)
         with opened(url) as store:
             series = store.read_window(Window.ending(newest + 1, 1), [Measure.PRICE]).series
+            (run,) = store.latest_runs()
         if len(series) != len(DEFAULT_MARKETS[0].pairs):
             raise RuntimeError(f"the collector left {len(series)} prices of its slot in {url}")
-        return seconds
+        return run.finished_at - started, ended
 
 
 def _start_query_services(options: Options, report: Report) -> None:
