@@ -102,6 +102,7 @@ def collect(context: Context, at: datetime | None, *, loop: bool, shard: tuple[i
     settings = context.settings()
     arguments = wiring.collector_arguments(settings) | ({"shard": shard} if shard else {})
     if loop:
+        wiring.configure_logs(settings)
         sys.exit(asyncio.run(job.run_forever(**arguments, settle_seconds=settings.collector.settle_seconds)))
     slot = None if at is None else Slot(to_slot(at) - 1)
     sys.exit(asyncio.run(job.run_once(**arguments, slot=slot, job_name=settings.collector.job_name)))

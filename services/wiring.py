@@ -6,6 +6,7 @@ Roles take plain arguments and never see the settings; this is the only place th
 from __future__ import annotations
 
 import hashlib
+import logging
 import sys
 from typing import Any
 
@@ -27,9 +28,10 @@ def open_catalog(settings: Settings) -> Catalog:
     """Open the catalog that the settings name, or the built-in one."""
     if settings.catalog is None:
         return FixedCatalog(*DEFAULT_MARKETS)
+    from services.collector.exchanges.registry import EXCHANGE_NAMES
     from services.core.catalog.file import FileCatalog
 
-    return FileCatalog(settings.catalog)
+    return FileCatalog(settings.catalog, exchanges=EXCHANGE_NAMES)
 
 
 def exchange_options(settings: Settings) -> dict[str, ExchangeOptions]:
@@ -79,3 +81,7 @@ def configure_logs(settings: Settings, *, default_level: str | None = None) -> N
         chosen = "console" if sys.stderr.isatty() else "json"
     level = settings.log.level if "level" in settings.log.model_fields_set else default_level or settings.log.level
     configure_logging(level, chosen)
+    if level != "debug":
+        # A line for each request to an exchange or the store says nothing that a run's report does not.
+        for library in ("httpx", "httpcore", "urllib3"):
+            logging.getLogger(library).setLevel(logging.WARNING)
