@@ -137,10 +137,10 @@ class TooManyStreamsError(TickwatchError):
 
 
 class SlowSubscriberError(TickwatchError):
-    """A stream was read more slowly than points came; `cursor` resumes it without loss."""
+    """A stream was read more slowly than news came; `cursor` resumes it without loss."""
 
     def __init__(self, cursor: str) -> None:
-        super().__init__("the stream was read more slowly than points came; resume from the cursor")
+        super().__init__("the stream was read more slowly than news came; resume from the cursor")
         self.cursor = cursor
 
 

@@ -18,8 +18,8 @@ from services.core.errors import CursorExpiredError, InvalidCursorError, StoreEr
 from services.core.model import Points, Run, Slot, Window, last_complete_slot
 from services.core.store.base import Mark, MetricReader
 from services.core.telemetry import QueryMetrics
-from services.query.broadcasting import Broadcast
 from services.query.rows import HOT_SLOTS, RING_SLOTS
+from services.query.watching import PointBroadcast
 from services.query.window import HotWindow
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Follower:
         self,
         reader: MetricReader,
         window: HotWindow,
-        broadcast: Broadcast,
+        broadcast: PointBroadcast,
         *,
         clock: Clock,
         metrics: QueryMetrics,

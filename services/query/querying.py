@@ -31,6 +31,7 @@ from services.core.model import (
 )
 from services.core.ranking import disperse, order
 from services.core.store.base import RETENTION_DAYS, MetricReader
+from services.core.store.gate import StoreGate
 from services.query.histories import aggregate, history_window, maximal_ranges, missing_ranges
 from services.query.questions import (
     EARLIEST,
@@ -42,7 +43,6 @@ from services.query.questions import (
     Rankings,
     RankQuery,
 )
-from services.query.storage import StoreGate
 from services.query.window import HotWindow, Summaries
 
 LATE_RUN_SECONDS = 180.0

@@ -13,26 +13,27 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 
+from services.core.broadcasting import QUEUE_BATCHES
 from services.core.clock import Clock, SystemClock
 from services.core.model import SLOT_SECONDS
 from services.core.rpc.interceptors import StreamLimit
 from services.core.rpc.paging import PageTokens
 from services.core.rpc.server import RpcServer
 from services.core.store.base import MetricReader
+from services.core.store.gate import StoreGate
+from services.core.streaming import WatchTimes
 from services.core.telemetry import FreshnessCollector, QueryMetrics
-from services.query.broadcasting import QUEUE_BATCHES, Broadcast
 from services.query.following import STALE_AFTER_SECONDS, Follower
 from services.query.querying import Querying
 from services.query.servicer import SERVICE, QueryServicer
-from services.query.storage import StoreGate
-from services.query.watching import WatchTimes
+from services.query.watching import PointBroadcast
 from services.query.window import HotWindow
 
 
 class QueryServer:
     """A running query service."""
 
-    def __init__(self, rpc: RpcServer, follower: Follower, broadcast: Broadcast, window: HotWindow) -> None:
+    def __init__(self, rpc: RpcServer, follower: Follower, broadcast: PointBroadcast, window: HotWindow) -> None:
         self._rpc = rpc
         self._follower = follower
         self.broadcast = broadcast
@@ -109,7 +110,7 @@ async def open_query_server(
     metrics = QueryMetrics(registry)
     window = HotWindow()
     gate = StoreGate(getattr(reader, "url", "the store"), permits=max(1, max_workers // 2))
-    broadcast = Broadcast(metrics.dropped_subscribers.inc, capacity=queue_batches)
+    broadcast = PointBroadcast(metrics.dropped_subscribers.inc, capacity=queue_batches)
     querying = Querying(window, reader, gate, clock)
     tokens = PageTokens(page_token_key or secrets.token_bytes(32))
     servicer = QueryServicer(

@@ -10,8 +10,7 @@ import contextlib
 import itertools
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from tickwatch.v1 import query_pb2 as wire
@@ -24,10 +23,12 @@ from services.core.rpc.convert import from_wire_message, to_wire_duration, to_wi
 from services.core.rpc.interceptors import Context, Handler, Meter, StreamLimit
 from services.core.rpc.paging import PageTokens, page_size
 from services.core.rpc.server import RpcServer
+from services.core.rpc.subscribing import subscribed
 from services.core.store.base import Mark, MetricReader
+from services.core.store.gate import StoreGate
+from services.core.streaming import WatchTimes
 from services.core.telemetry import QueryMetrics
 from services.query.answers import Answers
-from services.query.broadcasting import Broadcast
 from services.query.querying import Querying
 from services.query.questions import (
     EARLIEST,
@@ -40,8 +41,7 @@ from services.query.questions import (
     Rankings,
     RankQuery,
 )
-from services.query.storage import StoreGate
-from services.query.watching import Watching, WatchQuery, WatchTimes
+from services.query.watching import PointBroadcast, Watching, WatchQuery
 
 SERVICE = "tickwatch.v1.QueryService"
 
@@ -51,8 +51,6 @@ MOST_POINTS_PER_MESSAGE = 10_000
 
 _LONGEST_CURSOR = 200
 _RANK_PAYLOAD = struct.Struct(">qd")
-
-_Choice = TypeVar("_Choice")
 
 _AGGREGATIONS: dict[int, Aggregation] = {
     wire.AGGREGATION_UNSPECIFIED: Aggregation.LAST,
@@ -78,7 +76,7 @@ class QueryServicer:
         querying: Querying,
         reader: MetricReader,
         gate: StoreGate,
-        broadcast: Broadcast,
+        broadcast: PointBroadcast,
         tokens: PageTokens,
         metrics: QueryMetrics,
         times: WatchTimes,
@@ -149,7 +147,7 @@ class QueryServicer:
         asked = from_wire_message(wire.RankMetricsRequest, request)
         size = page_size(asked.page_size)
         measure = convert.from_wire_measure(asked.measure)
-        statistic = _from_wire_choice(_STATISTICS, asked.statistic, "statistic", wire.Statistic.Name)
+        statistic = convert.from_wire_choice(_STATISTICS, asked.statistic, "statistic", wire.Statistic.Name)
         slots = convert.from_wire_slots(asked.window, "window", 2, DAY_SLOTS) if asked.HasField("window") else DAY_SLOTS
         arguments = f"{measure} {statistic} {slots}".encode()
         query = RankQuery(measure, statistic, slots)
@@ -168,14 +166,9 @@ class QueryServicer:
         """WatchPoints: subscribed first, then what the cursor has missed, then what comes."""
         query = _from_wire_watch_query(from_wire_message(wire.WatchPointsRequest, request))
         self._querying.present()
-        subscriber = self._broadcast.subscribe(context.cancel)
-        try:
-            # Whoever waits for points is woken when the caller has left.
-            if context.add_callback(subscriber.end):
-                for bodies, before, after in self._watching.follow(query, subscriber, context.time_remaining):
-                    yield from _messages(bodies, before, after)
-        finally:
-            self._broadcast.unsubscribe(subscriber)
+        with subscribed(self._broadcast, context) as subscriber:
+            for bodies, before, after in self._watching.follow(query, subscriber, context.time_remaining):
+                yield from _messages(bodies, before, after)
 
 
 def _encode(points: Points) -> Iterator[bytes]:
@@ -213,13 +206,6 @@ def _from_wire_exchange(exchange: str) -> str:
         raise InvalidInputError("exchange", f"{exchange!r} is not an exchange", "upper case, as in KRAKEN") from None
 
 
-def _from_wire_choice(choices: dict[int, _Choice], number: int, field: str, name: Callable[..., str]) -> _Choice:
-    if number in choices:
-        return choices[number]
-    known = ", ".join(name(value) for value in choices if value)
-    raise InvalidInputError(field, f"{number} is not one of this version's", f"one of {known}")
-
-
 def _from_wire_history_query(asked: wire.GetHistoryRequest) -> HistoryQuery:
     if not asked.metric:
         raise InvalidInputError("metric", "is required", "EXCHANGE:PAIR, as in KRAKEN:BTCUSD")
@@ -235,7 +221,7 @@ def _from_wire_history_query(asked: wire.GetHistoryRequest) -> HistoryQuery:
         convert.from_wire_slots(asked.interval, "interval", 1, LONGEST_INTERVAL_SLOTS)
         if asked.HasField("interval")
         else 1,
-        _from_wire_choice(_AGGREGATIONS, asked.aggregation, "aggregation", wire.Aggregation.Name),
+        convert.from_wire_choice(_AGGREGATIONS, asked.aggregation, "aggregation", wire.Aggregation.Name),
     )
 
 

@@ -5,32 +5,23 @@ Pure of any wire format: whoever composes it says how points are encoded.
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from services.core.errors import SlowSubscriberError
+from services.core import streaming
+from services.core.broadcasting import Batch, Broadcast, Subscriber
 from services.core.model import Measure, Points
 from services.core.store.base import Mark, MetricReader
-from services.query.broadcasting import Batch, Subscriber
-from services.query.storage import StoreGate
+from services.core.store.gate import StoreGate
+from services.core.streaming import Step, WatchTimes
 
 Encode = Callable[[Points], Iterator[bytes]]
 
-Step = tuple[Iterable[bytes], Mark, Mark]
-"""Encoded messages, the mark before them all and the mark after the last; without messages it is a bookmark."""
-
-
-@dataclass(frozen=True, slots=True)
-class WatchTimes:
-    """How long a stream may be silent, and how long it may live, in seconds."""
-
-    bookmark_seconds: float = 15.0
-    longest_seconds: float = 1800.0
-    """Give or take a tenth, so that streams opened together do not end together."""
+PointBatch = Batch[Points, Mark]
+PointSubscriber = Subscriber[Points, Mark]
+PointBroadcast = Broadcast[Points, Mark]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +62,8 @@ class Watching:
         self._encode = encode
 
     def follow(
-        self, query: WatchQuery, subscriber: Subscriber, remaining_seconds: Callable[[], float]
-    ) -> Iterator[Step]:
+        self, query: WatchQuery, subscriber: PointSubscriber, remaining_seconds: Callable[[], float]
+    ) -> Iterator[Step[Mark]]:
         """Yield a stream's steps: a bookmark at once, then whatever comes, at last a bookmark.
 
         The subscription is older than the cursor's reading of the store, so that nothing falls between; what lies in
@@ -88,29 +79,10 @@ class Watching:
             yield (), cursor, cursor
             yield self._encode(query.choose(changes.points)), cursor, changes.mark
             cursor = changes.mark
-        ends_at = time.monotonic() + self._times.longest_seconds * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-        bookmark_at = time.monotonic() + self._times.bookmark_seconds
-        while (now := time.monotonic()) < ends_at:
-            taken = subscriber.take(min(bookmark_at, ends_at) - now)
-            if subscriber.overflowed:
-                raise SlowSubscriberError(cursor)
-            if taken is None:
-                break
-            if isinstance(taken, Batch):
-                before, cursor = cursor, taken.after
-                if not (bodies := self._bodies(query, taken)):
-                    continue
-                yield bodies, before, cursor
-            else:
-                cursor = taken
-                yield (), cursor, cursor
-            bookmark_at = time.monotonic() + self._times.bookmark_seconds
-        yield (), cursor, cursor
+        yield from streaming.follow(subscriber, cursor, self._times, lambda batch: self._bodies(query, batch), str)
 
-    def _bodies(self, query: WatchQuery, batch: Batch) -> tuple[bytes, ...]:
+    def _bodies(self, query: WatchQuery, batch: PointBatch) -> tuple[bytes, ...]:
         """Return a batch's messages; streams that want everything share them."""
-        if not query.everything:
-            return tuple(self._encode(query.choose(batch.points)))
-        if batch.encoded is None:
-            batch.encoded = tuple(self._encode(batch.points))
-        return batch.encoded
+        if query.everything:
+            return batch.encoded(lambda points: tuple(self._encode(points)))
+        return tuple(self._encode(query.choose(batch.content)))

@@ -20,15 +20,15 @@ from services.core.model import DAY_SLOTS, Floats, Measure, Outcome, Points, Qua
 from services.core.rpc.paging import PageTokens
 from services.core.rpc.status import REASONS
 from services.core.store.base import MetricWriter
+from services.core.store.gate import StoreGate
 from services.core.store.memory import MemoryMetricStore
+from services.core.streaming import WatchTimes
 from services.core.telemetry import QueryMetrics
-from services.query.broadcasting import Broadcast
 from services.query.following import Follower
 from services.query.querying import Querying
 from services.query.server import QueryServer, open_query_server
 from services.query.servicer import QueryServicer
-from services.query.storage import StoreGate
-from services.query.watching import WatchTimes
+from services.query.watching import PointBroadcast
 from services.query.window import HotWindow
 
 _T = TypeVar("_T")
@@ -195,7 +195,7 @@ class Unserved(NamedTuple):
     """The query service without a server: what a stepwise test moves by hand."""
 
     window: HotWindow
-    broadcast: Broadcast
+    broadcast: PointBroadcast
     follower: Follower
     querying: Querying
     servicer: QueryServicer
@@ -208,7 +208,7 @@ def unserved(reader: Any, *, key: bytes = b"k" * 32, stale_after_seconds: float 
     """Put the service together without threads and without a server; nothing is loaded until the follower steps."""
     clock, metrics = ManualClock(NOW), QueryMetrics(CollectorRegistry())
     health: list[bool] = []
-    window, broadcast, gate = HotWindow(), Broadcast(), StoreGate("test:", 2)
+    window, broadcast, gate = HotWindow(), PointBroadcast(), StoreGate("test:", 2)
     querying = Querying(window, reader, gate, clock)
     follower = Follower(
         reader,

@@ -5,6 +5,7 @@ Only what several services share; a servicer composes its own messages of these.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -15,6 +16,7 @@ from tickwatch.v1 import query_pb2 as wire
 from services.core.errors import InvalidInputError
 from services.core.model import SLOT_SECONDS, Floats, Measure, Quality, Slot, Window
 
+_Choice = TypeVar("_Choice")
 _TMessage = TypeVar("_TMessage", bound=Message)
 
 _NANOS = 1_000_000_000
@@ -51,6 +53,14 @@ def from_wire_measure(number: int, field: str = "measure") -> Measure:
         return measure
     known = ", ".join(wire.Measure.Name(value) for value in MEASURE_TO_WIRE.values())
     raise InvalidInputError(field, f"{number} is not a measure" if number else "is required", f"one of {known}")
+
+
+def from_wire_choice(choices: Mapping[int, _Choice], number: int, field: str, name: Callable[..., str]) -> _Choice:
+    """Return what an enum's number stands for; raise InvalidInputError, listing their names, for an unknown one."""
+    if number in choices:
+        return choices[number]
+    known = ", ".join(name(value) for value in choices if value)
+    raise InvalidInputError(field, f"{number} is not one of this version's", f"one of {known}")
 
 
 def from_wire_time(time: Timestamp, field: str, earliest: Slot, latest: Slot) -> Slot:

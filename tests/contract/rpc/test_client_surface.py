@@ -13,8 +13,8 @@ import tickwatch
 from tickwatch import channels, watching
 
 from services.core.rpc.server import LEAST_PING_INTERVAL_SECONDS, server_options
+from services.core.streaming import WatchTimes
 from services.query.servicer import SERVICE
-from services.query.watching import WatchTimes
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 

@@ -29,9 +29,9 @@ from services.core.clock import ManualClock
 from services.core.errors import InvalidSettingError
 from services.core.model import DAY_SLOTS, Measure, Series
 from services.core.rpc import server as rpc_server
+from services.core.streaming import WatchTimes
 from services.core.telemetry import serve_metrics
 from services.query.server import open_query_server
-from services.query.watching import WatchTimes
 from tests.support.needs import ROOT, require_program
 from tests.support.query import LAST, NOW, eventually, failure, make_market, make_store, record_run, serve
 

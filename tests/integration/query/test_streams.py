@@ -15,7 +15,7 @@ from tickwatch.v1 import query_pb2 as wire
 from tickwatch.v1 import query_pb2_grpc
 
 from services.core.model import Measure, Points, Quality, Series, Slot
-from services.query.watching import WatchTimes
+from services.core.streaming import WatchTimes
 from tests.support.query import (
     LAST,
     NOW,

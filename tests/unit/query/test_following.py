@@ -141,7 +141,7 @@ def test_nothing_is_lost_or_sent_twice_over_an_outage() -> None:
         assert taken is not None
         batches.append(taken)
 
-    assert [batch.points.values.tolist() for batch in batches] == [[1.0]]
+    assert [batch.content.values.tolist() for batch in batches] == [[1.0]]
 
 
 @pytest.mark.parametrize("error", [CursorExpiredError("forgotten"), InvalidCursorError("another store's")])

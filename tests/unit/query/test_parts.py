@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tickwatch.v1 import query_pb2 as wire
 
+from services.core import broadcasting
+from services.core.broadcasting import Batch, Broadcast
 from services.core.errors import DeadlineTooShortError, NotReadyError, StoreUnavailableError
 from services.core.model import Measure, Points, Quality, Series
 from services.core.rpc.convert import from_wire_slots, packed_doubles, to_wire_duration, varint
 from services.core.rpc.interceptors import StreamLimit, StreamThreads
 from services.core.store.base import Mark
-from services.query import broadcasting
+from services.core.store.gate import StoreGate
 from services.query.answers import Answers
-from services.query.broadcasting import Batch, Broadcast
 from services.query.querying import nearest
-from services.query.storage import StoreGate
 from tests.support.query import make_market, make_store, unserved
 
 POINTS = Points.of([(Series("SIM:A", Measure.PRICE), 1, 1.0, Quality.OBSERVED)])
@@ -96,8 +96,8 @@ def test_an_answer_of_an_ended_generation_is_not_kept_for_the_next() -> None:
 def test_the_gate_lets_few_in_and_nobody_while_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """One permit: the second waits no longer than it may; after a failure all are refused at once for a while."""
     now = [100.0]
-    monkeypatch.setattr("services.query.storage.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("services.query.storage._LONGEST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("services.core.store.gate.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("services.core.store.gate._LONGEST_WAIT_SECONDS", 0.01)
     gate = StoreGate("test:", 1)
 
     assert gate.read(lambda: 5, 10) == 5
@@ -151,7 +151,7 @@ def test_a_subscriber_gets_what_follows_his_mark() -> None:
 def test_a_full_queue_drops_its_subscriber_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Overflow ends one subscriber, is counted once, and cancels the call if it is stuck after the grace."""
     now = [0.0]
-    monkeypatch.setattr("services.query.broadcasting.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("services.core.broadcasting.time.monotonic", lambda: now[0])
     drops, cancelled = [], []
     broadcast = Broadcast(lambda: drops.append(1), capacity=2)
     broadcast.restart(Mark("m0"))

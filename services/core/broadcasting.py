@@ -1,8 +1,9 @@
-"""Hands what the follower reads to every open stream, without ever waiting for one of them.
+"""Hands what a follower reads to every open stream, without ever waiting for one of them.
 
-A subscriber has a bounded queue of batches. Batches are shared and immutable: filtering and encoding is done by the
+A subscriber has a bounded queue of batches. Batches are shared and immutable: choosing and sending is done by the
 stream's own thread, so the follower's work is one append a stream. A subscriber whose queue is full is dropped: what it
-has is discarded, and its stream ends with the last cursor it has sent. It knows points and marks, but no wire format.
+has is discarded, and its stream ends with the last mark it has sent. It knows neither what batches hold nor what marks
+are made of, and no wire format.
 
 Threads. One lock of the broadcast guards marks and the set of subscribers; each subscriber has a condition of its own.
 """
@@ -12,12 +13,10 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sized
+from typing import Generic, TypeVar
 
 from services.core.errors import NotReadyError, TickwatchError
-from services.core.model import Points
-from services.core.store.base import Mark
 
 QUEUE_BATCHES = 64
 """A batch a poll: about a minute's worth when something is written every second, an hour's in ordinary times."""
@@ -25,34 +24,49 @@ QUEUE_BATCHES = 64
 SLOW_GRACE_SECONDS = 15.0
 """How long the stream of a dropped subscriber may still be stuck in a send before its call is cancelled."""
 
+Content = TypeVar("Content", bound=Sized)
+"""What a batch holds."""
 
-@dataclass(slots=True, eq=False)
-class Batch:
-    """What one poll brought."""
-
-    points: Points
-    before: Mark
-    """Resuming from here brings the whole batch again."""
-    after: Mark
-    encoded: tuple[bytes, ...] | None = None
-    """What streams without a filter share; kept here so that it is made once and goes with the batch."""
+Place = TypeVar("Place")
+"""What resumes a stream: a place in what the follower reads."""
 
 
-class Subscriber:
+class Batch(Generic[Content, Place]):
+    """What one poll brought: `content` lies between the marks `before`, which resumes ahead of all of it, and `after`.
+
+    The same batch goes to every subscriber.
+    """
+
+    def __init__(self, content: Content, before: Place, after: Place) -> None:
+        self.content = content
+        self.before = before
+        self.after = after
+        self._making = threading.Lock()
+        self._encoded: tuple[bytes, ...] | None = None
+
+    def encoded(self, encode: Callable[[Content], tuple[bytes, ...]]) -> tuple[bytes, ...]:
+        """Return the whole content encoded, made by the first stream that asks and kept for as long as the batch is."""
+        with self._making:
+            if self._encoded is None:
+                self._encoded = encode(self.content)
+            return self._encoded
+
+
+class Subscriber(Generic[Content, Place]):
     """One stream's end of the broadcast."""
 
-    def __init__(self, mark: Mark, capacity: int) -> None:
+    def __init__(self, mark: Place, capacity: int) -> None:
         self.start = mark
         """Everything after this mark is delivered."""
         self._mark = mark
         self._capacity = capacity
         self._condition = threading.Condition()
-        self._batches: collections.deque[Batch] = collections.deque()
+        self._batches: collections.deque[Batch[Content, Place]] = collections.deque()
         self._ended = False
         self._error: TickwatchError | None = None
         self.overflowed_at: float | None = None
 
-    def take(self, timeout_seconds: float) -> Batch | Mark | None:
+    def take(self, timeout_seconds: float) -> Batch[Content, Place] | Place | None:
         """Wait for the next batch; after the timeout return the mark reached, or None when the stream is to end.
 
         Raises the error that the broadcast ended with, if it was one.
@@ -66,7 +80,7 @@ class Subscriber:
             return None if self._ended else self._mark
 
     @property
-    def mark(self) -> Mark:
+    def mark(self) -> Place:
         """Where a reader of everything taken so far stands, if nothing is queued."""
         with self._condition:
             return self._batches[0].before if self._batches else self._mark
@@ -76,7 +90,7 @@ class Subscriber:
         """Whether it was too slow."""
         return self.overflowed_at is not None
 
-    def offer(self, batch: Batch, now: float) -> bool:
+    def offer(self, batch: Batch[Content, Place], now: float) -> bool:
         """Queue a batch; False when that made it overflow."""
         with self._condition:
             if self._ended:
@@ -91,8 +105,8 @@ class Subscriber:
             self._condition.notify_all()
             return True
 
-    def pass_by(self, mark: Mark) -> None:
-        """Move on over something that had no points."""
+    def pass_by(self, mark: Place) -> None:
+        """Move on over something that had no content."""
         with self._condition:
             self._mark = mark
 
@@ -104,13 +118,13 @@ class Subscriber:
             self._condition.notify_all()
 
 
-class Broadcast:
+class Broadcast(Generic[Content, Place]):
     """All subscribers, and the mark up to which everything has been handed to them."""
 
     def __init__(self, on_drop: Callable[[], None] = lambda: None, capacity: int = QUEUE_BATCHES) -> None:
         self._lock = threading.Lock()
-        self._subscribers: dict[Subscriber, Callable[[], object]] = {}
-        self._mark: Mark | None = None
+        self._subscribers: dict[Subscriber[Content, Place], Callable[[], object]] = {}
+        self._mark: Place | None = None
         self._closed = False
         self._on_drop = on_drop
         self._capacity = capacity
@@ -118,7 +132,7 @@ class Broadcast:
     def __len__(self) -> int:
         return len(self._subscribers)
 
-    def subscribe(self, cancel: Callable[[], object]) -> Subscriber:
+    def subscribe(self, cancel: Callable[[], object]) -> Subscriber[Content, Place]:
         """Add a subscriber from the present mark on; `cancel` breaks its call off.
 
         Raises NotReadyError before the first mark and after `close`.
@@ -126,31 +140,31 @@ class Broadcast:
         with self._lock:
             if self._closed or self._mark is None:
                 raise NotReadyError("the server is stopping" if self._closed else "the server is still loading")
-            subscriber = Subscriber(self._mark, self._capacity)
+            subscriber: Subscriber[Content, Place] = Subscriber(self._mark, self._capacity)
             self._subscribers[subscriber] = cancel
             return subscriber
 
-    def unsubscribe(self, subscriber: Subscriber) -> None:
+    def unsubscribe(self, subscriber: Subscriber[Content, Place]) -> None:
         """Forget a subscriber; doing it twice is fine."""
         with self._lock:
             self._subscribers.pop(subscriber, None)
 
-    def restart(self, mark: Mark, error: TickwatchError | None = None) -> None:
+    def restart(self, mark: Place, error: TickwatchError | None = None) -> None:
         """Go on from a new mark; streams that cannot know what lies between end with the error."""
         with self._lock:
             subscribers, self._mark = list(self._subscribers), mark
         for subscriber in subscribers:
             subscriber.end(error)
 
-    def publish(self, points: Points, mark: Mark) -> None:
+    def publish(self, content: Content, mark: Place) -> None:
         """Hand on what was written up to `mark`."""
         now = time.monotonic()
         with self._lock:
             assert self._mark is not None, "publish comes after restart"  # noqa: S101 - the follower's own order
-            batch = Batch(points, self._mark, mark)
+            batch = Batch(content, self._mark, mark)
             self._mark = mark
             for subscriber in self._subscribers:
-                if not len(points):
+                if not len(content):
                     subscriber.pass_by(mark)
                 elif not subscriber.offer(batch, now):
                     self._on_drop()
