@@ -19,13 +19,21 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core.model import SLOT_SECONDS, Floats, Indices, Measure, Metric, Points, Series, Slots
+from services.core.model import DAY_SLOTS, SLOT_SECONDS, Floats, Indices, Measure, Metric, Points, Series, Slots
 
 POINT = "metric"
 QUALITY = "_quality"
 
 _LINES = 8192
 _COLUMNS = ["", "result", "table", "_time", "_value", "_field", "exchange", "pair"]
+_WIDTH = len(_COLUMNS)
+_TIME = _COLUMNS.index("_time")
+_WORD = 8
+
+# DDThh:mm as a number: which of its bytes are punctuation, and what they hold; :00Z likewise.
+_MARKS = np.uint64(int.from_bytes(b"\0\0\xff\0\0\xff\0\0", "little"))
+_MARKED = np.uint64(int.from_bytes(b"\0\0T\0\0:\0\0", "little"))
+_WHOLE = np.uint64(int.from_bytes(b":00Z", "little"))
 
 
 def encode_points(points: Points) -> Iterator[str]:
@@ -109,7 +117,7 @@ class TableReader:
         self._slots: list[Slots] = []
         self._values: list[Floats] = []
         self._rest = b""
-        self._columns: dict[str, int] = {}
+        self._begun = False
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; raises ValueError where they are not such an answer."""
@@ -130,36 +138,38 @@ class TableReader:
         )
 
     def _read(self, data: bytes) -> None:
-        data = data.replace(b"\r\n", b"\n")
-        if not self._columns:
-            header, _, data = data.lstrip(b"\n").partition(b"\n")
-            names = header.decode().split(",")
+        if not self._begun:
+            header, _, data = data.lstrip(b"\r\n").partition(b"\n")
+            names = header.decode().rstrip("\r").split(",")
             if "error" in names:
                 raise ValueError(data[:300].decode(errors="replace").strip())
             if header and names != _COLUMNS:
                 raise ValueError(f"columns {names}")
-            self._columns = {name: place for place, name in enumerate(names)}
-        if not data.strip():
+            self._begun = True
+        data = data.strip(b"\r\n")
+        if not data:
             return
-        text = np.frombuffer(data.rstrip(b"\n") + b"\n", np.uint8)
+        text = np.frombuffer(data + b"\n", np.uint8)
         ends = np.flatnonzero(text == ord("\n"))
-        commas = np.flatnonzero(text == ord(","))
-        width = len(self._columns)
-        if len(commas) != len(ends) * (width - 1):
-            raise ValueError(f"rows that do not have {width} columns")
-        starts = np.append(0, ends[:-1] + 1)
-        edges = np.column_stack((starts - 1, commas.reshape(len(ends), width - 1), ends))
-        if (edges[:, 1] < starts).any() or (edges[:, -2] > ends).any():
-            raise ValueError(f"rows that do not have {width} columns")
-        self._append(text, edges)
+        every = np.flatnonzero(text == ord(","))
+        if len(every) != len(ends) * (_WIDTH - 1):
+            raise ValueError(f"rows that do not have {_WIDTH} columns")
+        commas = every.reshape(len(ends), _WIDTH - 1)
+        if (commas[1:, 0] < ends[:-1]).any() or (commas[:, -1] > ends).any():
+            raise ValueError(f"rows that do not have {_WIDTH} columns")
+        self._append(text, commas, ends)
 
-    def _append(self, text: NDArray[np.uint8], edges: NDArray[np.int64]) -> None:
+    def _append(self, text: NDArray[np.uint8], commas: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
         def cell(row: int, name: str) -> str:
-            place = self._columns[name]
-            return text[edges[row, place] + 1 : edges[row, place + 1]].tobytes().decode()
+            place = _COLUMNS.index(name)
+            end = commas[row, place] if place < _WIDTH - 1 else ends[row]
+            return text[commas[row, place - 1] + 1 : end].tobytes().decode().rstrip("\r")
 
-        tables, minutes, values = _numbers(text, edges, self._columns["table"])
-        first = np.flatnonzero(np.diff(tables, prepend=-1))
+        if commas[0, _TIME - 1] < _WORD:
+            raise ValueError("rows without the name of their result")
+        # The eight bytes before the time end with the table's number, so they change where a table begins.
+        tables = _words(text, commas[:, _TIME - 1] + 1 - _WORD)
+        first = np.flatnonzero(np.append(True, tables[1:] != tables[:-1]))
         places = []
         for row in first.tolist():
             name = cell(row, "_field").removesuffix(QUALITY)
@@ -168,36 +178,46 @@ class TableReader:
                 self._places[series] = len(self.series)
                 self.series.append(series)
             places.append(self._places[series])
-        self._indices.append(np.repeat(np.array(places, np.int32), np.diff(first, append=len(edges))))
-        self._slots.append(_slots(minutes))
-        self._values.append(values)
+        self._indices.append(np.repeat(np.array(places, np.int32), np.diff(first, append=len(ends))))
+        self._slots.append(_slots(text, commas[:, _TIME - 1] + 1, commas[:, _TIME]))
+        self._values.append(_values(text, commas[:, _TIME] + 1, commas[:, _TIME + 1]))
 
 
-def _numbers(text: NDArray[np.uint8], edges: NDArray[np.int64], table: int) -> tuple[Floats, Floats, Floats]:
-    """Cut table, time and value, which stand side by side, out of every row, and parse them all at once.
+def _words(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return the eight bytes from each of these places on as a number, the first byte the least significant."""
+    everywhere = np.ndarray((len(text) + 1 - _WORD,), "<u8", text.data, strides=(1,))
+    words: NDArray[np.uint64] = everywhere[starts]
+    return words
 
-    A time is 2026-11-24T12:00:00Z; without its punctuation and seconds it is a number, too.
-    """
-    time = edges[:, table + 1] + 1
-    if (edges[:, table + 2] - time != len("2026-11-24T12:00:00Z")).any():
-        raise ValueError("times that are not whole seconds of UTC")
-    steps = np.zeros(len(text) + 1, np.int8)
-    steps[edges[:, table] + 1] = 1
-    steps[edges[:, table + 3] + 1] = -1
-    kept = steps.cumsum(dtype=np.int8)[:-1].astype(bool)
-    for punctuation in (4, 7, 10, 13, 16, 17, 18, 19):
-        kept[time + punctuation] = False
-    numbers = np.fromstring(text[kept].tobytes(), np.float64, sep=",")
-    if len(numbers) != 3 * len(edges):
+
+def _slots(text: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Slots:
+    """Read times, which are of whole minutes: 2026-11-24T12:00:00Z. The months are few, the rest is arithmetic."""
+    if (ends - starts != len("2026-11-24T12:00:00Z")).any():
+        raise ValueError("times that are not whole minutes of UTC")
+    months, minutes, seconds = (_words(text, starts + offset) for offset in (0, 8, 12))
+    if ((minutes & _MARKS) != _MARKED).any() or (seconds >> np.uint64(8 * 4) != _WHOLE).any():
+        raise ValueError("times that are not whole minutes of UTC")
+    changes = np.flatnonzero(np.append(True, months[1:] != months[:-1]))
+    firsts = [
+        np.datetime64(int(month).to_bytes(8, "little").decode().rstrip("-"), "m").astype(np.int64)
+        for month in months[changes].tolist()
+    ]
+    first = np.repeat(np.array(firsts, np.int64), np.diff(changes, append=len(starts)))
+
+    def two(place: int) -> Slots:
+        """Read the two digits at this place of DDThh:mm."""
+        tens, ones = ((minutes >> np.uint64(8 * at)) & np.uint64(15) for at in (place, place + 1))
+        return (tens * np.uint64(10) + ones).astype(np.int64)
+
+    return first + (two(0) - 1) * DAY_SLOTS + two(3) * 60 + two(6)
+
+
+def _values(text: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Floats:
+    """Copy the cells, each with the comma behind it, one after the other, and parse them all at once."""
+    lengths = ends - starts + 1
+    moves = starts - np.append(0, lengths.cumsum()[:-1])
+    joined = text[np.repeat(moves, lengths) + np.arange(lengths.sum())]
+    numbers = np.fromstring(joined.tobytes(), np.float64, sep=",")
+    if len(numbers) != len(starts):
         raise ValueError("a value that is not a number")
-    columns = numbers.reshape(len(edges), 3)
-    return columns[:, 0], columns[:, 1], columns[:, 2]
-
-
-def _slots(minutes: Floats) -> Slots:
-    """Turn times written as YYYYMMDDhhmm into slots; the days are few."""
-    days, which = np.unique(minutes // 10_000, return_inverse=True)
-    dates = [f"{day[:4]}-{day[4:6]}-{day[6:]}" for day in (f"{number:08.0f}" for number in days.tolist())]
-    first = np.array(dates, "datetime64[m]").astype(np.int64)[which]
-    clock = (minutes % 10_000).astype(np.int64)
-    return first + clock // 100 * 60 + clock % 100
+    return numbers

@@ -44,6 +44,10 @@ from services.core.store.retention import ORDER_KEPT_SECONDS, Retention
 _APPLICATION = 0x5457_4348
 """PRAGMA application_id: "TWCH" marks a file as ours."""
 
+_WRITER_CACHE_KIBIBYTES = 65_536
+_READER_CACHE_KIBIBYTES = 4096
+"""A load comes back to the same pages, a reader walks over them once; and readers are as many as threads."""
+
 _MIGRATIONS = (
     """
     CREATE TABLE store (identity TEXT NOT NULL, revision INTEGER NOT NULL, forgotten INTEGER NOT NULL) STRICT;
@@ -110,7 +114,7 @@ class SqliteMetricStore(MetricStore):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreRefusedError(self.url, f"cannot make its folder: {error.strerror}") from error
-            self._writer = self._connect()
+            self._writer = self._connect(_WRITER_CACHE_KIBIBYTES)
             try:
                 self._migrate()
                 (identity,) = self._writer.execute("SELECT identity FROM store").fetchone()
@@ -358,12 +362,12 @@ class SqliteMetricStore(MetricStore):
         with self._write_lock:
             self._writer.close()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, cache_kibibytes: int) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path, timeout=self._timeout_seconds, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA synchronous = FULL")  # a write that returned survives a power cut
-        connection.execute("PRAGMA cache_size = -65536")  # KiB
+        connection.execute(f"PRAGMA cache_size = -{cache_kibibytes}")
         connection.execute("PRAGMA wal_autocheckpoint = 4096")  # pages; 16 MiB suits bulk loads
         connection.execute("PRAGMA journal_size_limit = 67108864")
         return connection
@@ -418,7 +422,7 @@ class SqliteMetricStore(MetricStore):
             connection = self._idle.pop() if self._idle else None
         with self._translated():
             if connection is None:
-                connection = self._connect()
+                connection = self._connect(_READER_CACHE_KIBIBYTES)
             try:
                 connection.execute("BEGIN")
                 yield connection
