@@ -178,6 +178,37 @@ class QueryMetrics:
         )
 
 
+class AlertStreamMetrics:
+    """How the alerter's streams keep up with the log of breaches."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.behind_seconds = Gauge(
+            "tickwatch_evaluation_behind_seconds",
+            "Time since the end of the newest slot that every rule has been evaluated for, as the log says. Above 180: "
+            "nobody evaluates, or the store is away.",
+            registry=registry,
+        )
+        self.follower_lag_seconds = Gauge(
+            "tickwatch_breach_follower_lag_seconds",
+            "Time since the log of breaches was last read to its end. Growing: the store is out of reach or too slow.",
+            registry=registry,
+        )
+        self.follower_errors = Counter(
+            "tickwatch_breach_follower_errors_total",
+            "Polls of the log of breaches that failed, by what failed.",
+            ("error",),
+            registry=registry,
+        )
+        self.followed_events = Counter(
+            "tickwatch_breach_follower_events_total", "Events handed to the open streams.", registry=registry
+        )
+        self.dropped_subscribers = Counter(
+            "tickwatch_breach_streams_dropped_total",
+            "Streams of breaches ended because their reader was too slow.",
+            registry=registry,
+        )
+
+
 Ages = Callable[[], Iterable[tuple[str, float]]]
 """Returns the age in seconds of something for every exchange."""
 

@@ -1,0 +1,141 @@
+"""AlertService served: the log of breaches followed, streams, server, metrics.
+
+`open_alert_server` serves one log to gRPC callers from the moment it is entered; until evaluation has caught up, by
+whichever replica, it is NOT_SERVING and says NOT_READY. It evaluates nothing: whoever does, in this process or in
+another, appends to the log, and here may say so with `poke`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+
+from services.alerter.following import BEHIND_SECONDS, BreachBroadcast, LogFollower
+from services.alerter.servicer import SERVICE, AlertServicer
+from services.core.broadcasting import QUEUE_BATCHES
+from services.core.clock import Clock, SystemClock
+from services.core.rpc.interceptors import StreamLimit
+from services.core.rpc.server import RpcServer
+from services.core.store.base import MetricStore
+from services.core.store.gate import StoreGate
+from services.core.streaming import WatchTimes
+from services.core.telemetry import AlertStreamMetrics
+
+
+class AlertServer:
+    """A running AlertService."""
+
+    def __init__(self, rpc: RpcServer, follower: LogFollower, broadcast: BreachBroadcast) -> None:
+        self._rpc = rpc
+        self._follower = follower
+        self.broadcast = broadcast
+        self._stopped = asyncio.Event()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT to connect to."""
+        return self._rpc.address
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, also where the machine has chosen it."""
+        return self._rpc.port
+
+    @property
+    def serving(self) -> bool:
+        """Whether the health says SERVING."""
+        return self._rpc.health.serving
+
+    @property
+    def health_watchers(self) -> int:
+        """How many watch the health."""
+        return self._rpc.health.watcher_count
+
+    def poke(self) -> None:
+        """Have the log read at once, because it has just been appended to; from any thread."""
+        self._follower.poke()
+
+    async def ready(self) -> None:
+        """Return once evaluation has caught up; raises StoreRefusedError when the store refuses to be read."""
+        await asyncio.shield(asyncio.wrap_future(self._follower.caught_up))
+
+    async def wait(self) -> None:
+        """Return when it has been drained."""
+        await self._stopped.wait()
+
+    async def drain(self) -> None:
+        """Stop without losing an accepted call: NOT_SERVING, drain delay, streams end with a cursor, grace."""
+        await self._rpc.drain(self.broadcast.close)
+        self._stopped.set()
+
+
+@asynccontextmanager
+async def open_alert_server(
+    *,
+    store: MetricStore,
+    listen: str = "127.0.0.1:50052",
+    clock: Clock | None = None,
+    registry: CollectorRegistry | None = None,
+    poll_interval_seconds: float = 1.0,
+    behind_seconds: float = BEHIND_SECONDS,
+    drain_seconds: float = 0.0,
+    grace_seconds: float = 10.0,
+    max_workers: int = 8,
+    max_streams: int = 1024,
+    queue_batches: int = QUEUE_BATCHES,
+    watch_times: WatchTimes | None = None,
+    reflection: bool = True,
+    reuse_port: bool = False,
+) -> AsyncIterator[AlertServer]:
+    """Serve a store's log of breaches; on exit drain, unless that was done before.
+
+    `listen` is HOST:PORT, port 0 leaves it to the machine. `poll_interval_seconds` is how often the log is asked for
+    what others have appended. The health turns when evaluation, or the reading of the log, is more than
+    `behind_seconds` behind the clock. `drain_seconds` is how long calls are still taken after the health has turned, as
+    long as balancers need to see it; `grace_seconds` how long open calls may take to end. `max_streams` limits
+    WatchBreaches streams; `queue_batches` is how many polls with news a stream may fall behind.
+
+    Raises InvalidSettingError for an address that cannot be listened on. The store stays the caller's to close.
+    """
+    clock = clock or SystemClock()
+    registry = registry or CollectorRegistry()
+    times = watch_times or WatchTimes()
+    metrics = AlertStreamMetrics(registry)
+    log = store.breach_log
+    gate = StoreGate(store.url, permits=max(1, max_workers // 2))
+    broadcast = BreachBroadcast(metrics.dropped_subscribers.inc, capacity=queue_batches)
+    async with AsyncExitStack() as stack:
+        rpc = RpcServer(
+            listen=listen,
+            services=(SERVICE,),
+            registry=registry,
+            clock=clock,
+            max_workers=max_workers,
+            reflection=reflection,
+            longest_stream_seconds=times.longest_seconds * 1.1,
+            drain_seconds=drain_seconds,
+            grace_seconds=grace_seconds,
+            reuse_port=reuse_port,
+        )
+        follower = LogFollower(
+            log,
+            broadcast,
+            clock=clock,
+            metrics=metrics,
+            on_health=rpc.health.set,
+            poll_interval_seconds=poll_interval_seconds,
+            behind_seconds=behind_seconds,
+        )
+        servicer = AlertServicer(log=log, follower=follower, broadcast=broadcast, gate=gate, times=times)
+        rpc.add_service(SERVICE, servicer.handlers(rpc, StreamLimit(max_streams)))
+        metrics.behind_seconds.set_function(lambda: follower.behind_seconds)
+        metrics.follower_lag_seconds.set_function(lambda: follower.lag_seconds)
+        server = AlertServer(rpc, follower, broadcast)
+        stack.push_async_callback(asyncio.to_thread, follower.stop)
+        stack.push_async_callback(server.drain)
+        rpc.start()
+        follower.start()
+        yield server
