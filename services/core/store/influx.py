@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -90,7 +91,7 @@ class InfluxMetricStore(MetricStore):
         retention_days: int = RETENTION_DAYS,
     ) -> None:
         scheme, _, place = address.partition("://")
-        self.url = f"influxdb+{scheme}://{place}/{org}/{bucket}"
+        self.url = f"influxdb+{scheme}://{place}/{quote(org, safe='')}/{quote(bucket, safe='')}"
         self._org, self._bucket = org, bucket
         self._timeout_seconds = timeout_seconds
         self._clock = clock or SystemClock()
