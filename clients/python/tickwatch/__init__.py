@@ -1,4 +1,4 @@
-"""The Python client of Tickwatch: the last 24 hours of every market metric, and what comes next.
+"""The Python client of Tickwatch: the last 24 hours of every market metric, what comes next, and what breaks a rule.
 
     import asyncio
     import tickwatch
@@ -7,14 +7,35 @@
         async with tickwatch.Client("127.0.0.1:50051") as client:
             history = await client.get_history("KRAKEN:BTCUSD", "price")
             print(history.times[-1], history.values[-1])
-            async for batch in client.watch_points(metrics=["KRAKEN:BTCUSD"]):
-                print(batch.time, batch.values)
+        async with tickwatch.AlertClient("127.0.0.1:50052") as alerts:
+            async for item in alerts.watch_breaches(metrics=["KRAKEN:*"]):
+                if isinstance(item, tickwatch.Event):
+                    print(item.time, item.message)
 
     asyncio.run(main())
 
 Generated messages are in `tickwatch.v1`, for whoever wants the wire itself.
 """
 
+from tickwatch.alert_client import AlertClient
+from tickwatch.alert_results import (
+    Bookmark,
+    DeadLetter,
+    Episode,
+    Event,
+    Explanation,
+    Frozen,
+    Missing,
+    Ratio,
+    Rule,
+    Rules,
+    RuleStatus,
+    RuleTest,
+    Selector,
+    Silence,
+    Snapshot,
+    Threshold,
+)
 from tickwatch.client import Client
 from tickwatch.errors import (
     CursorExpiredError,
@@ -22,23 +43,44 @@ from tickwatch.errors import (
     Error,
     InvalidInputError,
     MetricNotFoundError,
+    NotFoundError,
+    RuleNotFoundError,
     UnavailableError,
 )
 from tickwatch.results import History, MeasureSummary, Metric, PointBatch, Ranking, Rankings, TimeRange
 
 __all__ = [
+    "AlertClient",
+    "Bookmark",
     "Client",
     "CursorExpiredError",
+    "DeadLetter",
     "DeadlineExceededError",
+    "Episode",
     "Error",
+    "Event",
+    "Explanation",
+    "Frozen",
     "History",
     "InvalidInputError",
     "MeasureSummary",
     "Metric",
     "MetricNotFoundError",
+    "Missing",
+    "NotFoundError",
     "PointBatch",
     "Ranking",
     "Rankings",
+    "Ratio",
+    "Rule",
+    "RuleNotFoundError",
+    "RuleStatus",
+    "RuleTest",
+    "Rules",
+    "Selector",
+    "Silence",
+    "Snapshot",
+    "Threshold",
     "TimeRange",
     "UnavailableError",
 ]

@@ -8,38 +8,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import grpc
 
-SERVICE = "tickwatch.v1.QueryService"
+
+class Service(NamedTuple):
+    """A service as channels know it."""
+
+    name: str
+    stream: str
+    """The one method that streams."""
+
+
+QUERY = Service("tickwatch.v1.QueryService", "WatchPoints")
+ALERT = Service("tickwatch.v1.AlertService", "WatchBreaches")
 
 KEEPALIVE_SECONDS = 30
 """Servers allow a ping every 10 s; a margin of three survives a late server and an early client."""
 
-SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "healthCheckConfig": {"serviceName": SERVICE},
-    "methodConfig": [
-        {
-            "name": [{"service": SERVICE}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+
+def service_config(service: Service) -> dict[str, Any]:
+    """Return a channel's service config (https://github.com/grpc/grpc/blob/master/doc/service_config.md)."""
+    return {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": service.name},
+        "methodConfig": [
+            {
+                "name": [{"service": service.name}],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
             },
-        },
-        # A watch resumes by itself, with a cursor; a retry below it would only hide for how long it was broken.
-        {"name": [{"service": SERVICE, "method": "WatchPoints"}]},
-    ],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
-}
+            # A watch resumes by itself, with a cursor; a retry below it would only hide for how long it was broken.
+            {"name": [{"service": service.name, "method": service.stream}]},
+        ],
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    }
+
 
 _LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 
 _COMMON: tuple[tuple[str, int | str], ...] = (
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -48,7 +62,7 @@ _COMMON: tuple[tuple[str, int | str], ...] = (
 )
 
 # Without these a server runs thousands of messages ahead of a reader that has stopped, and the reader, when it goes on,
-# reads minutes-old points before it learns that it was too slow.
+# reads minutes-old news before it learns that it was too slow.
 _STREAMING: tuple[tuple[str, int | str], ...] = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 16_384),
@@ -58,10 +72,16 @@ Options = Sequence[tuple[str, int | str]]
 
 
 def open_channel(
-    target: str, credentials: grpc.ChannelCredentials | None, options: Options, *, streaming: bool = False
+    service: Service,
+    target: str,
+    credentials: grpc.ChannelCredentials | None,
+    options: Options,
+    *,
+    streaming: bool = False,
 ) -> grpc.aio.Channel:
-    """Open a channel; `options` come last and win."""
-    merged = dict((*_COMMON, *(_STREAMING if streaming else ()), *options))
+    """Open a channel to a service; `options` come last and win."""
+    config = ("grpc.service_config", json.dumps(service_config(service)))
+    merged = dict((config, *_COMMON, *(_STREAMING if streaming else ()), *options))
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=tuple(merged.items()))
     return grpc.aio.secure_channel(target, credentials, options=tuple(merged.items()))

@@ -2,7 +2,9 @@
 
 Error                       any failed call; `reason` is stable, `message` is for people
 ├── InvalidInputError       correct the argument that `field` names
-├── MetricNotFoundError     no such metric in the store; `similar` names the nearest
+├── NotFoundError           there is no such thing; `similar` names the nearest
+│   ├── MetricNotFoundError     no such metric in the store
+│   └── RuleNotFoundError       no such rule in force
 ├── CursorExpiredError      the stream cannot be resumed without a gap: read the history anew
 ├── UnavailableError        try again, after `retry_after_seconds` where that is known
 └── DeadlineExceededError   no answer in time
@@ -53,17 +55,30 @@ class InvalidInputError(Error):
     """An argument is wrong; `field` names it."""
 
 
-class MetricNotFoundError(Error):
-    """The store has no point of this metric."""
+class NotFoundError(Error):
+    """There is no such metric, rule, silence or dead letter."""
 
     @property
     def similar(self) -> tuple[str, ...]:
-        """The nearest names that the store knows."""
+        """The nearest names that the service knows."""
         return tuple(name for name in self.metadata.get("similar", "").split(",") if name)
+
+
+class MetricNotFoundError(NotFoundError):
+    """The store has no point of this metric."""
+
+
+class RuleNotFoundError(NotFoundError):
+    """No rule of this name is in force."""
 
 
 class CursorExpiredError(Error):
     """The service has forgotten what followed the cursor."""
+
+    @property
+    def earliest_cursor(self) -> str:
+        """The first cursor that still resumes; empty where the service does not say."""
+        return self.metadata.get("earliest_cursor", "")
 
 
 class UnavailableError(Error):
@@ -76,10 +91,15 @@ class DeadlineExceededError(Error):
 
 _BY_CODE: dict[grpc.StatusCode, type[Error]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInputError,
-    grpc.StatusCode.NOT_FOUND: MetricNotFoundError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
     grpc.StatusCode.OUT_OF_RANGE: CursorExpiredError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+}
+
+_BY_REASON: dict[str, type[Error]] = {
+    "METRIC_NOT_FOUND": MetricNotFoundError,
+    "RULE_NOT_FOUND": RuleNotFoundError,
 }
 
 
@@ -103,7 +123,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> Error:
     if not reason and code is grpc.StatusCode.UNAVAILABLE and "unhealthy" in message:
         # The channel's own words for a server whose health says NOT_SERVING.
         reason, message = "NOT_READY", "the service is still loading, or about to stop; try again in a moment"
-    return _BY_CODE.get(code, Error)(
+    kind = _BY_REASON.get(reason) or _BY_CODE.get(code, Error)
+    return kind(
         code.name,
         reason,
         message,

@@ -1,7 +1,8 @@
 """A watch that outlives its streams: three generators, each with one duty.
 
 `watch` leaves out what only keeps the watch alive, `_resumed` opens streams for ever and knows where to go on, and
-`_stream` reads one stream and always cancels its call: an abandoned one would live on in both processes.
+`_stream` reads one stream and always cancels its call: an abandoned one would live on in both processes. They know of
+messages nothing but their cursor.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 import grpc
 
 from tickwatch.errors import Error, UnavailableError, from_rpc_error
-from tickwatch.v1 import query_pb2 as wire
 
 RETRYABLE = (
     grpc.StatusCode.UNAVAILABLE,
@@ -29,7 +30,7 @@ RETRYABLE = (
 TERMINAL = tuple(code for code in grpc.StatusCode if code not in (*RETRYABLE, grpc.StatusCode.OK))
 
 SILENCE_SECONDS = 45.0
-"""The service sends a bookmark every 15 s; three missing ones mean that nobody is there."""
+"""The services send a bookmark every 15 s; three missing ones mean that nobody is there."""
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 10.0
@@ -38,28 +39,38 @@ _ENDED = UnavailableError("UNAVAILABLE", "", "the service ended the stream")
 
 _names = {code.name for code in RETRYABLE}
 
-Open = Callable[[wire.WatchPointsRequest], grpc.aio.UnaryStreamCall[wire.WatchPointsRequest, wire.WatchPointsResponse]]
+
+class _Resumable(Protocol):
+    """A request, or a message, of a stream that can be resumed."""
+
+    cursor: str
+
+
+Request = TypeVar("Request", bound=_Resumable)
+Message = TypeVar("Message", bound=_Resumable)
+
+Open: TypeAlias = "Callable[[Request], grpc.aio.UnaryStreamCall[Request, Message]]"
 OnRetry = Callable[[Error, float], object]
 
 
 async def watch(
-    open_stream: Open,
-    request: wire.WatchPointsRequest,
+    open_stream: Open[Request, Message],
+    request: Request,
     *,
-    bookmarks: bool,
+    wanted: Callable[[Message], bool],
     patience_seconds: float,
     on_retry: OnRetry | None,
-) -> AsyncGenerator[wire.WatchPointsResponse, None]:
-    """Yield messages for ever, those without points only if `bookmarks`."""
+) -> AsyncGenerator[Message, None]:
+    """Yield the wanted messages for ever."""
     async with aclosing(_resumed(open_stream, request, patience_seconds, on_retry)) as messages:
         async for message in messages:
-            if bookmarks or message.values:
+            if wanted(message):
                 yield message
 
 
 async def _resumed(
-    open_stream: Open, request: wire.WatchPointsRequest, patience_seconds: float, on_retry: OnRetry | None
-) -> AsyncGenerator[wire.WatchPointsResponse, None]:
+    open_stream: Open[Request, Message], request: Request, patience_seconds: float, on_retry: OnRetry | None
+) -> AsyncGenerator[Message, None]:
     """Open one stream after another, each where the one before stopped.
 
     Raises Error for a terminal status, and for any while nothing has ever come for `patience_seconds`: then the address
@@ -91,9 +102,7 @@ async def _resumed(
         await asyncio.sleep(pause)
 
 
-async def _stream(
-    open_stream: Open, request: wire.WatchPointsRequest
-) -> AsyncGenerator[wire.WatchPointsResponse, None]:
+async def _stream(open_stream: Open[Request, Message], request: Request) -> AsyncGenerator[Message, None]:
     """Read one stream to its end; raises Error for any that is not OK, silence included."""
     call = open_stream(request)
     try:
@@ -105,9 +114,9 @@ async def _stream(
                 raise UnavailableError(
                     "UNAVAILABLE", "", f"the stream was silent for {SILENCE_SECONDS:.0f} s"
                 ) from None
-            if not isinstance(message, wire.WatchPointsResponse):
+            if message is grpc.aio.EOF:
                 return
-            yield message
+            yield cast(Message, message)
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
     finally:

@@ -6,15 +6,18 @@ import inspect
 import json
 import pathlib
 import re
+from collections.abc import Callable
 
 import grpc
 import pytest
 import tickwatch
-from tickwatch import channels, watching
+from tickwatch import AlertClient, Client, channels, watching
+from tickwatch.v1 import alert_pb2, query_pb2
 
+from services.alerter.servicer import SERVICE as ALERT_SERVICE
 from services.core.rpc.server import LEAST_PING_INTERVAL_SECONDS, server_options
 from services.core.streaming import WatchTimes
-from services.query.servicer import SERVICE
+from services.query.servicer import SERVICE as QUERY_SERVICE
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -22,18 +25,37 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 def test_public_names() -> None:
     """These names, sorted, and nothing else, are the package's promise."""
     assert tickwatch.__all__ == [
+        "AlertClient",
+        "Bookmark",
         "Client",
         "CursorExpiredError",
+        "DeadLetter",
         "DeadlineExceededError",
+        "Episode",
         "Error",
+        "Event",
+        "Explanation",
+        "Frozen",
         "History",
         "InvalidInputError",
         "MeasureSummary",
         "Metric",
         "MetricNotFoundError",
+        "Missing",
+        "NotFoundError",
         "PointBatch",
         "Ranking",
         "Rankings",
+        "Ratio",
+        "Rule",
+        "RuleNotFoundError",
+        "RuleStatus",
+        "RuleTest",
+        "Rules",
+        "Selector",
+        "Silence",
+        "Snapshot",
+        "Threshold",
         "TimeRange",
         "UnavailableError",
     ]
@@ -44,16 +66,60 @@ def test_public_names() -> None:
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [
-        ("list_metrics", ["exchange"]),
-        ("get_history", ["metric", "measure", "start", "end", "interval", "aggregation"]),
-        ("rank_metrics", ["measure", "statistic", "window", "limit"]),
-        ("watch_points", ["metrics", "measures", "cursor", "bookmarks", "on_retry"]),
-        ("close", []),
+        (Client.list_metrics, ["exchange"]),
+        (Client.get_history, ["metric", "measure", "start", "end", "interval", "aggregation"]),
+        (Client.rank_metrics, ["measure", "statistic", "window", "limit"]),
+        (Client.watch_points, ["metrics", "measures", "cursor", "bookmarks", "on_retry"]),
+        (Client.close, []),
+        (
+            AlertClient.watch_breaches,
+            [
+                "rules",
+                "metrics",
+                "min_severity",
+                "delivery",
+                "include_late",
+                "cursor",
+                "bookmarks",
+                "on_retry",
+            ],
+        ),
+        (AlertClient.list_breaches, ["rules", "metrics", "min_severity", "delivery", "start", "end"]),
+        (AlertClient.list_rules, []),
+        (AlertClient.test_rule, ["rule", "start", "end", "max_events"]),
+        (AlertClient.explain, ["rule", "metric", "measure", "time"]),
+        (AlertClient.create_silence, ["length", "rules", "selector", "comment"]),
+        (AlertClient.expire_silence, ["silence_id"]),
+        (AlertClient.list_dead_letters, []),
+        (AlertClient.resend_dead_letters, ["ids"]),
+        (AlertClient.close, []),
     ],
 )
-def test_public_arguments(method: str, parameters: list[str]) -> None:
+def test_public_arguments(method: Callable[..., object], parameters: list[str]) -> None:
     """The arguments' names and order are part of the promise."""
-    assert list(inspect.signature(getattr(tickwatch.Client, method)).parameters)[1:] == parameters
+    assert list(inspect.signature(method).parameters)[1:] == parameters
+
+
+def test_every_call_of_the_contract_has_a_method() -> None:
+    """A call added to the contract has to be given to callers of the package too."""
+    calls = {
+        Client: query_pb2.DESCRIPTOR.services_by_name["QueryService"],
+        AlertClient: alert_pb2.DESCRIPTOR.services_by_name["AlertService"],
+    }
+    other_names = {"ExplainSeries": "explain"}
+    for client, service in calls.items():
+        names = {
+            other_names.get(call.name, re.sub(r"(?<!^)([A-Z])", r"_\1", call.name).lower()) for call in service.methods
+        }
+
+        assert names <= {name for name in dir(client) if not name.startswith("_")}
+
+
+def test_both_clients_are_set_up_alike() -> None:
+    """Address, deadline, credentials and channel arguments mean the same for either service."""
+    both = [list(inspect.signature(client).parameters) for client in (Client, AlertClient)]
+
+    assert both[0] == both[1] == ["target", "timeout_seconds", "credentials", "options"]
 
 
 def test_the_client_pings_more_slowly_than_servers_allow() -> None:
@@ -74,16 +140,20 @@ def test_connections_outlive_streams() -> None:
     assert 300_000 <= options["grpc.max_connection_age_ms"] <= 600_000
 
 
-def test_retries_are_for_unavailable_alone() -> None:
+@pytest.mark.parametrize(
+    ("service", "name", "method"),
+    [(channels.QUERY, QUERY_SERVICE, "WatchPoints"), (channels.ALERT, ALERT_SERVICE, "WatchBreaches")],
+)
+def test_retries_are_for_unavailable_alone(service: channels.Service, name: str, method: str) -> None:
     """The service config retries what AIP-194 says and never a stream; calls go round-robin to healthy servers."""
-    config = json.loads(json.dumps(channels.SERVICE_CONFIG))
+    config = json.loads(json.dumps(channels.service_config(service)))
 
     assert config["loadBalancingConfig"] == [{"round_robin": {}}]
-    assert config["healthCheckConfig"] == {"serviceName": SERVICE}
+    assert config["healthCheckConfig"] == {"serviceName": name}
     unary, stream = config["methodConfig"]
     assert unary["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
     assert unary["retryPolicy"]["maxAttempts"] <= 5
-    assert stream["name"] == [{"service": SERVICE, "method": "WatchPoints"}]
+    assert stream["name"] == [{"service": name, "method": method}]
     assert "retryPolicy" not in stream
 
 

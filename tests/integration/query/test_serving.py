@@ -243,7 +243,7 @@ async def test_the_client_retries_what_is_unavailable() -> None:
     registry = CollectorRegistry()
     async with serve(store, wait=False, registry=registry) as service:
         # Without client-side health checks the call reaches the server and is refused there first.
-        config: dict[str, object] = {**channels.SERVICE_CONFIG}
+        config: dict[str, object] = {**channels.service_config(channels.QUERY)}
         del config["healthCheckConfig"]
         options = (("grpc.service_config", json.dumps(config)),)
         async with tickwatch.Client(service.server.address, options=options) as client:

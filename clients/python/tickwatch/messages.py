@@ -1,0 +1,80 @@
+"""Between arguments and messages: words for enums, datetimes for timestamps, and clear errors for what fits neither."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tickwatch.errors import InvalidInputError
+from tickwatch.results import TimeRange
+from tickwatch.v1 import query_pb2 as wire
+
+Time = dt.datetime | np.datetime64
+
+
+def wrong(field: str, problem: str, hint: str = "") -> InvalidInputError:
+    """Return the error for an argument that never gets as far as the service."""
+    message = f"{field}: {problem}" + (f" ({hint})" if hint else "")
+    return InvalidInputError("INVALID_ARGUMENT", "INVALID_FIELD", message, field=field, hint=hint)
+
+
+def choice(field: str, word: str | None, kind: Any) -> Any:  # noqa: ANN401 - protobuf's enums have no common type
+    """Return the number of an enum's value by its own word, such as "price" for MEASURE_PRICE; 0 for None."""
+    if word is None:
+        return 0
+    prefix = _prefix(kind)
+    names = {name.removeprefix(prefix).lower(): number for name, number in kind.items() if number}
+    if word not in names:
+        raise wrong(field, f"{word!r} is not known", f"one of {', '.join(names)}")
+    return names[word]
+
+
+def word_of(number: int, kind: Any) -> str:  # noqa: ANN401 - as above
+    """Return an enum's word; a number from a newer service stands for itself."""
+    if number not in kind.values():
+        return str(number)
+    name: str = kind.Name(number)
+    return name.removeprefix(_prefix(kind)).lower()
+
+
+def timestamp(field: str, time: Time | None) -> Timestamp | None:
+    """Return a time as a message; raises InvalidInputError for a datetime without a zone."""
+    if time is None:
+        return None
+    stamp = Timestamp()
+    if isinstance(time, np.datetime64):
+        stamp.FromNanoseconds(int(time.astype("datetime64[us]").astype(np.int64)) * 1000)
+        return stamp
+    if time.tzinfo is None:
+        raise wrong(field, f"{time} has no time zone", "datetime.datetime(..., tzinfo=datetime.UTC)")
+    stamp.FromDatetime(time.astimezone(dt.UTC))
+    return stamp
+
+
+def duration(span: dt.timedelta | None) -> Duration | None:
+    """Return a span as a message."""
+    if span is None:
+        return None
+    message = Duration()
+    message.FromTimedelta(span)
+    return message
+
+
+def time_of(stamp: Timestamp) -> dt.datetime:
+    """Return a message's time, in UTC."""
+    return stamp.ToDatetime(dt.UTC)
+
+
+def range_of(span: wire.TimeRange) -> TimeRange:
+    """Return a message's range."""
+    return TimeRange(time_of(span.start_time), time_of(span.end_time))
+
+
+def _prefix(kind: Any) -> str:  # noqa: ANN401 - as above
+    """Return what the names of an enum's values begin with: EVENT_KIND_ for EventKind."""
+    name: str = kind.DESCRIPTOR.name
+    return "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in name)[1:] + "_"
