@@ -8,6 +8,7 @@ another, appends to the log, and here may say so with `poke`.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -18,6 +19,7 @@ from services.alerter.servicer import SERVICE, AlertServicer
 from services.core.broadcasting import QUEUE_BATCHES
 from services.core.clock import Clock, SystemClock
 from services.core.rpc.interceptors import StreamLimit
+from services.core.rpc.paging import PageTokens
 from services.core.rpc.server import RpcServer
 from services.core.store.base import MetricStore
 from services.core.store.gate import StoreGate
@@ -89,6 +91,7 @@ async def open_alert_server(
     watch_times: WatchTimes | None = None,
     reflection: bool = True,
     reuse_port: bool = False,
+    page_token_key: bytes | None = None,
 ) -> AsyncIterator[AlertServer]:
     """Serve a store's log of breaches; on exit drain, unless that was done before.
 
@@ -96,7 +99,9 @@ async def open_alert_server(
     what others have appended. The health turns when evaluation, or the reading of the log, is more than
     `behind_seconds` behind the clock. `drain_seconds` is how long calls are still taken after the health has turned, as
     long as balancers need to see it; `grace_seconds` how long open calls may take to end. `max_streams` limits
-    WatchBreaches streams; `queue_batches` is how many polls with news a stream may fall behind.
+    WatchBreaches streams; `queue_batches` is how many polls with news a stream may fall behind. `page_token_key`
+    (16 to 64 bytes) has to be the same for all servers behind one name; without one, tokens are good for this process
+    alone.
 
     Raises InvalidSettingError for an address that cannot be listened on. The store stays the caller's to close.
     """
@@ -129,7 +134,14 @@ async def open_alert_server(
             poll_interval_seconds=poll_interval_seconds,
             behind_seconds=behind_seconds,
         )
-        servicer = AlertServicer(log=log, follower=follower, broadcast=broadcast, gate=gate, times=times)
+        servicer = AlertServicer(
+            log=log,
+            follower=follower,
+            broadcast=broadcast,
+            gate=gate,
+            times=times,
+            tokens=PageTokens(page_token_key or secrets.token_bytes(32)),
+        )
         rpc.add_service(SERVICE, servicer.handlers(rpc, StreamLimit(max_streams)))
         metrics.behind_seconds.set_function(lambda: follower.behind_seconds)
         metrics.follower_lag_seconds.set_function(lambda: follower.lag_seconds)

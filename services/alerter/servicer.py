@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator, Sequence
 
 from tickwatch.v1 import alert_pb2 as wire
 
 from services.alerter.filtering import EventFilter
 from services.alerter.following import BreachBroadcast, LogFollower
+from services.alerter.listing import ListQuery, list_breaches
 from services.alerter.streaming import BreachQuery, BreachStreams
 from services.core.breach_documents import OpenEpisode
-from services.core.breaches import LogEntry
-from services.core.errors import InvalidInputError
+from services.core.breaches import LogEntry, Position
+from services.core.errors import InvalidInputError, InvalidPageTokenError
 from services.core.model import Metric, Slot
 from services.core.rpc import convert_alerts, interceptors
-from services.core.rpc.convert import from_wire_message, to_wire_time
+from services.core.rpc.convert import from_wire_message, from_wire_time, to_wire_time
 from services.core.rpc.interceptors import Context, Handler, Meter, StreamLimit
+from services.core.rpc.paging import PageTokens, page_size
 from services.core.rpc.server import RpcServer
 from services.core.rpc.subscribing import subscribed
 from services.core.store.base import BreachLog
@@ -26,6 +29,9 @@ from services.core.streaming import WatchTimes
 SERVICE = "tickwatch.v1.AlertService"
 
 MOST_FILTERED = 1000
+LARGEST_PAGE = 1000
+
+_POSITION = struct.Struct(">qI")
 
 _RULE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _METRIC_GLOB = re.compile(r"[A-Z0-9_.:*?-]{0,64}[*?][A-Z0-9_.:*?-]{0,64}")
@@ -42,15 +48,37 @@ class AlertServicer:
         broadcast: BreachBroadcast,
         gate: StoreGate,
         times: WatchTimes,
+        tokens: PageTokens,
     ) -> None:
+        self._log = log
+        self._gate = gate
+        self._tokens = tokens
         self._follower = follower
         self._broadcast = broadcast
         self._streams = BreachStreams(log, follower, gate, times, _Encoder())
 
     def handlers(self, server: RpcServer, limit: StreamLimit) -> dict[str, Handler]:
         """Return the service's methods for a server."""
+        unary = {
+            "ListBreaches": self.list_breaches,
+        }
+        handlers = {
+            name: interceptors.unary(self._ready(method), Meter(server.metrics, SERVICE, name))
+            for name, method in unary.items()
+        }
         meter = Meter(server.metrics, SERVICE, "WatchBreaches", interceptors.SERVER_STREAM)
-        return {"WatchBreaches": interceptors.stream(self.watch_breaches, meter, limit, server.threads)}
+        handlers["WatchBreaches"] = interceptors.stream(self.watch_breaches, meter, limit, server.threads)
+        return handlers
+
+    def _ready(self, method: interceptors.UnaryBehavior) -> interceptors.UnaryBehavior:
+        """Return the method, refused while evaluation has not caught up or the caller's time is over."""
+
+        def answer(request: bytes, context: Context) -> bytes:
+            interceptors.require_time(context)
+            self._follower.require_state()
+            return method(request, context)
+
+        return answer
 
     def watch_breaches(self, request: bytes, context: Context) -> Iterator[bytes]:
         """WatchBreaches: subscribed first, then the snapshot, what the cursor has missed, and what comes."""
@@ -59,6 +87,21 @@ class AlertServicer:
         self._follower.require_state()
         with subscribed(self._broadcast, context) as subscriber:
             yield from self._streams.follow(query, subscriber, context.time_remaining)
+
+    def list_breaches(self, request: bytes, context: Context) -> bytes:
+        """ListBreaches."""
+        asked = from_wire_message(wire.ListBreachesRequest, request)
+        size = page_size(asked.page_size, largest=LARGEST_PAGE)
+        start = from_wire_time(asked.start_time, "start_time") if asked.HasField("start_time") else None
+        end = from_wire_time(asked.end_time, "end_time") if asked.HasField("end_time") else None
+        token, arguments = asked.page_token, _arguments(asked)
+        before = _from_position_payload(self._tokens.open("ListBreaches", arguments, token)) if token else None
+        query = ListQuery(_from_wire_filter(asked, late=True), start, end, before)
+        page = list_breaches(self._log, self._gate, query, size, context.time_remaining)
+        response = wire.ListBreachesResponse(events=map(convert_alerts.to_wire_event, page.events))
+        if page.before is not None:
+            response.next_page_token = self._tokens.issue("ListBreaches", arguments, _POSITION.pack(*page.before))
+        return response.SerializeToString()
 
 
 class _Encoder:
@@ -98,6 +141,23 @@ def _from_wire_filter(asked: wire.WatchBreachesRequest | wire.ListBreachesReques
         episodes_only=convert_alerts.from_wire_delivery(asked.delivery),
         late=late,
     )
+
+
+def _arguments(asked: wire.ListBreachesRequest) -> bytes:
+    """Return what has to stay the same from page to page."""
+    same = wire.ListBreachesRequest()
+    same.CopyFrom(asked)
+    same.ClearField("page_size")
+    same.ClearField("page_token")
+    return same.SerializeToString(deterministic=True)
+
+
+def _from_position_payload(payload: bytes) -> Position:
+    try:
+        slot, ordinal = _POSITION.unpack(payload)
+    except struct.error as error:  # a key shared with another version, which wrote another payload
+        raise InvalidPageTokenError("was issued by another version of this service") from error
+    return Position(Slot(slot), ordinal)
 
 
 def _check_metric(name: str, field: str) -> None:

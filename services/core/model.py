@@ -24,6 +24,10 @@ Slot = NewType("Slot", int)
 SLOT_SECONDS = 60
 DAY_SLOTS = 1440
 
+EARLIEST = Slot(0)
+LATEST = Slot(68_374_080)
+"""Times lie from 1970 to 2100: what is farther away is a mistake in the units."""
+
 Floats = NDArray[np.float64]
 Slots = NDArray[np.int64]
 Indices = NDArray[np.int32]

@@ -18,6 +18,7 @@ from services.core.clock import Clock
 from services.core.errors import InvalidPageTokenError, MetricNotFoundError, NotReadyError
 from services.core.model import (
     DAY_SLOTS,
+    EARLIEST,
     MEASURES,
     SLOT_SECONDS,
     Floats,
@@ -34,7 +35,6 @@ from services.core.store.base import RETENTION_DAYS, MetricReader
 from services.core.store.gate import StoreGate
 from services.query.histories import aggregate, history_window, maximal_ranges, missing_ranges
 from services.query.questions import (
-    EARLIEST,
     History,
     HistoryQuery,
     ListedMetric,

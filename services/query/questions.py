@@ -11,10 +11,6 @@ from services.core.ranking import Statistic
 MOST_INTERVALS = 50_000
 LONGEST_INTERVAL_SLOTS = DAY_SLOTS
 
-EARLIEST = Slot(0)
-LATEST = Slot(68_374_080)
-"""Times lie from 1970 to 2100: what is farther away is a mistake in the caller's units."""
-
 
 class Aggregation(enum.StrEnum):
     """How the points within one interval become one value."""

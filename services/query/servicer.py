@@ -31,8 +31,6 @@ from services.core.telemetry import QueryMetrics
 from services.query.answers import Answers
 from services.query.querying import Querying
 from services.query.questions import (
-    EARLIEST,
-    LATEST,
     LONGEST_INTERVAL_SLOTS,
     Aggregation,
     History,
@@ -212,7 +210,7 @@ def _from_wire_history_query(asked: wire.GetHistoryRequest) -> HistoryQuery:
     times: dict[str, Slot | None] = {"start_time": None, "end_time": None}
     for field in times:
         if asked.HasField(field):  # type: ignore[arg-type]  # the stub wants a literal
-            times[field] = convert.from_wire_time(getattr(asked, field), field, EARLIEST, LATEST)
+            times[field] = convert.from_wire_time(getattr(asked, field), field)
     return HistoryQuery(
         Metric.parse(asked.metric),
         convert.from_wire_measure(asked.measure),

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tickwatch.v1 import query_pb2 as wire
 
 from services.core.errors import InvalidInputError
-from services.core.model import SLOT_SECONDS, Floats, Measure, Quality, Slot, Window
+from services.core.model import EARLIEST, LATEST, SLOT_SECONDS, Floats, Measure, Quality, Slot, Window
 
 _Choice = TypeVar("_Choice")
 _TMessage = TypeVar("_TMessage", bound=Message)
@@ -63,16 +63,16 @@ def from_wire_choice(choices: Mapping[int, _Choice], number: int, field: str, na
     raise InvalidInputError(field, f"{number} is not one of this version's", f"one of {known}")
 
 
-def from_wire_time(time: Timestamp, field: str, earliest: Slot, latest: Slot) -> Slot:
+def from_wire_time(time: Timestamp, field: str) -> Slot:
     """Return the slot that starts at a time.
 
     Raises InvalidInputError for a time that is not a whole minute, is no Timestamp at all or lies outside
-    [earliest, latest].
+    [EARLIEST, LATEST].
     """
     if not 0 <= time.nanos < _NANOS:
         raise InvalidInputError(field, f"has {time.nanos} nanos", "nanos from 0 to 999999999")
     slot = time.seconds // SLOT_SECONDS
-    if not earliest <= slot <= latest:
+    if not EARLIEST <= slot <= LATEST:
         raise InvalidInputError(
             field, f"{time.seconds} s since 1970 is outside 1970 to 2100", "a time in seconds since 1970, in UTC"
         )

@@ -21,11 +21,13 @@ _DIGEST_BYTES = 12
 _LONGEST_TOKEN = 512
 
 
-def page_size(asked: int) -> int:
-    """Return the size that a page_size asks for; raise InvalidInputError for one below zero."""
+def page_size(
+    asked: int, *, field: str = "page_size", default: int = DEFAULT_PAGE_SIZE, largest: int = LARGEST_PAGE_SIZE
+) -> int:
+    """Return the size that a page_size, or `field`, asks for; raise InvalidInputError for one below zero."""
     if asked < 0:
-        raise InvalidInputError("page_size", f"{asked} is below 0", "0 for the default of 100, or up to 10000")
-    return min(asked or DEFAULT_PAGE_SIZE, LARGEST_PAGE_SIZE)
+        raise InvalidInputError(field, f"{asked} is below 0", f"0 for the default of {default}, or up to {largest}")
+    return min(asked or default, largest)
 
 
 class PageTokens:
