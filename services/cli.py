@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from services import cli_alerts
 from services.arguments import DURATION, MEASURE, SHARD, TIME, to_slot
 from services.core.errors import InvalidInputError, StoreRefusedError, StoreUnavailableError, TickwatchError
 from services.core.model import Measure, Slot
@@ -266,17 +267,12 @@ def _ask(server: str, question: Callable[[tickwatch.Client], Coroutine[Any, Any,
     """Put a question to a query service; turn its refusal into one line with a hint."""
     import tickwatch
 
-    async def ask() -> Answer:
-        async with tickwatch.Client(server) as client:
-            return await question(client)
+    from services import asking
 
-    try:
-        return asyncio.run(ask())
-    except tickwatch.Error as error:
-        hint = error.hint
-        if error.code == "UNAVAILABLE" and not error.reason:
-            hint = f"is one running at {server}? `tickwatch up` starts one; --server names another"
-        raise click.ClickException(f"{error.message}" + (f" ({hint})" if hint else "")) from error
+    return asking.ask(tickwatch.Client(server), server, "--server", question)
+
+
+cli_alerts.register(cli)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def print_metrics(metrics: Sequence[tickwatch.Metric], output: str) -> None:
         {
             "metric": metric.name,
             "measure": summary.measure,
-            "last_time": _time(summary.last_time),
+            "last_time": utc(summary.last_time),
             "last_value": summary.last_value,
             "point_count": summary.point_count,
             "coverage": summary.coverage,
@@ -47,7 +47,7 @@ def print_metrics(metrics: Sequence[tickwatch.Metric], output: str) -> None:
         for metric in metrics
         for summary in metric.measures
     ]
-    _print_rows(rows, ("metric", "measure", "last_time", "last_value", "point_count", "coverage"), output)
+    print_rows(rows, ("metric", "measure", "last_time", "last_value", "point_count", "coverage"), output)
 
 
 def print_history(history: tickwatch.History, output: str) -> None:
@@ -55,10 +55,10 @@ def print_history(history: tickwatch.History, output: str) -> None:
     if output == "table":
         _history_plot(history)
         return
-    moments = [_time(moment.astype("datetime64[s]").item().replace(tzinfo=UTC)) for moment in history.times]
+    moments = [utc(moment.astype("datetime64[s]").item().replace(tzinfo=UTC)) for moment in history.times]
     values = [None if math.isnan(value) else value for value in history.values.tolist()]
     rows = [{"time": moment, "value": value} for moment, value in zip(moments, values, strict=True)]
-    _print_rows(rows, ("time", "value"), output)
+    print_rows(rows, ("time", "value"), output)
 
 
 def print_ranking(ranked: tickwatch.Rankings, output: str) -> None:
@@ -76,7 +76,7 @@ def print_ranking(ranked: tickwatch.Rankings, output: str) -> None:
         }
         for ranking in ranked.rankings
     ]
-    _print_rows(rows, ("rank", "metric", "value", "point_count", "coverage"), output)
+    print_rows(rows, ("rank", "metric", "value", "point_count", "coverage"), output)
 
 
 @contextlib.contextmanager
@@ -127,7 +127,8 @@ def _rate(progress: Progress) -> str:
     return f"{rate}, {minutes}:{seconds:02} left"
 
 
-def _print_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str], output: str) -> None:
+def print_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str], output: str) -> None:
+    """Write rows for programs: json is one list of objects, csv has a header."""
     if output == "json":
         json.dump(list(rows), sys.stdout, allow_nan=False, indent=1)
         sys.stdout.write("\n")
@@ -154,7 +155,7 @@ def _metrics_table(metrics: Sequence[tickwatch.Metric]) -> None:
         change = by_measure.get("change_percentage")
         table.add_row(
             metric.name,
-            _number(price.last_value) if price else "-",
+            number(price.last_value) if price else "-",
             Text(f"{change.last_value:+.2f} %", style="green" if change.last_value >= 0 else "red") if change else "-",
             *(_short(by_measure[name].last_value) if name in by_measure else "-" for name in ("volume", "volume_1m")),
             f"{shown.coverage:.0%}",
@@ -174,7 +175,7 @@ def _ranking_table(ranked: tickwatch.Rankings) -> None:
         table.add_column(title, justify="left" if title == "Metric" else "right")
     for ranking in ranked.rankings:
         table.add_row(
-            str(ranking.rank), ranking.metric, _number(ranking.value), f"{ranking.point_count} ({ranking.coverage:.0%})"
+            str(ranking.rank), ranking.metric, number(ranking.value), f"{ranking.point_count} ({ranking.coverage:.0%})"
         )
     console.print(table)
     if len(ranked.rankings) < ranked.ranked_count:
@@ -189,17 +190,17 @@ def _history_plot(history: tickwatch.History) -> None:
     console = Console()
     values = history.values
     present = values[~np.isnan(values)]
-    span = f"{_minute(history.start)} to {_minute(history.start + len(history.values) * history.interval)} UTC"
+    span = f"{minute(history.start)} to {minute(history.start + len(history.values) * history.interval)} UTC"
     console.print(f"[bold]{history.metric}[/bold] {history.measure}, {span}")
     if len(present):
         console.file.write(_plot(values, console.width))
         last = int(np.flatnonzero(~np.isnan(values))[-1])
         figures = {"last": values[last], "least": present.min(), "mean": present.mean(), "greatest": present.max()}
-        console.print("   ".join(f"{name} {_number(float(value))}" for name, value in figures.items()))
+        console.print("   ".join(f"{name} {number(float(value))}" for name, value in figures.items()))
     missing = sum((gap.end - gap.start).total_seconds() for gap in history.missing) / 60
     console.print(f"{history.coverage:.1%} of the minutes have a point, {missing:.0f} have none.")
     if history.missing and len(history.missing) <= 3:  # noqa: PLR2004  # as many as fit on a line
-        console.print("Missing: " + ", ".join(f"{_minute(gap.start)}-{_minute(gap.end)}" for gap in history.missing))
+        console.print("Missing: " + ", ".join(f"{minute(gap.start)}-{minute(gap.end)}" for gap in history.missing))
 
 
 def _plot(values: Floats, width: int) -> str:
@@ -212,7 +213,7 @@ def _plot(values: Floats, width: int) -> str:
     figure.x_label, figure.y_label = "hours before the end", ""
     figure.set_x_limits(min_=-len(values) / 60, max_=0)
     figure.x_ticks_fkt = lambda value, _: f"{value:.1f}"
-    figure.y_ticks_fkt = lambda value, _: _number(value, digits=5)
+    figure.y_ticks_fkt = lambda value, _: number(value, digits=5)
     hours = (np.arange(len(values)) - len(values) + 1) / 60
     present = np.flatnonzero(~np.isnan(values))
     for run in np.split(present, np.flatnonzero(np.diff(present) > 1) + 1):
@@ -221,7 +222,7 @@ def _plot(values: Floats, width: int) -> str:
     return "\n".join(str(figure.show()).splitlines()[1:]) + "\n"  # without the empty label of the vertical axis
 
 
-def _number(value: float, digits: int = 6) -> str:
+def number(value: float, digits: int = 6) -> str:
     """Write a number with about so many digits, thousands parted."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
@@ -233,8 +234,8 @@ def _short(value: float) -> str:
     """Write a number with four digits and a letter for thousands, millions or billions."""
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
-            return f"{_number(value / factor, digits=4)} {letter}"
-    return _number(value, digits=4)
+            return f"{number(value / factor, digits=4)} {letter}"
+    return number(value, digits=4)
 
 
 def _age(moment: datetime) -> str:
@@ -244,9 +245,11 @@ def _age(moment: datetime) -> str:
     return f"{minutes:.0f} min ago" if minutes < 120 else f"{minutes / 60:.0f} h ago"  # noqa: PLR2004  # two hours
 
 
-def _time(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
+    """Write a moment as ISO 8601, in UTC."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _minute(moment: datetime) -> str:
+def minute(moment: datetime) -> str:
+    """Write a moment for people, in UTC."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")

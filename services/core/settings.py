@@ -147,6 +147,10 @@ _FOREIGN_VARIABLES = {
 """Variables that others set and that mean one of our settings; our own variables win."""
 
 
+_NOT_SETTINGS = {f"{PREFIX}{name}" for name in ("RIG", "SERVER", "ALERTS", "TEST_STREAMS")}
+"""Variables that commands and tests read themselves."""
+
+
 def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.
 
@@ -185,7 +189,7 @@ def _variables(variables: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]
     ours = [
         (name, tuple(name.removeprefix(PREFIX).lower().split("__")))
         for name in sorted(variables)
-        if name.startswith(PREFIX) and name not in (f"{PREFIX}RIG", f"{PREFIX}SERVER")
+        if name.startswith(PREFIX) and name not in _NOT_SETTINGS
     ]
     return foreign + ours
 

@@ -1,0 +1,40 @@
+"""How a command puts a question to a service: one client, one answer, and every refusal as one line with a hint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+
+import click
+import tickwatch
+
+Client = TypeVar("Client")
+Answer = TypeVar("Answer")
+
+
+def ask(
+    client: AbstractAsyncContextManager[Client],
+    address: str,
+    option: str,
+    question: Callable[[Client], Coroutine[Any, Any, Answer]],
+) -> Answer:
+    """Put a question to the service at `address`, which `option` names; raises ClickException for a refusal."""
+
+    async def run() -> Answer:
+        async with client as opened:
+            return await question(opened)
+
+    try:
+        return asyncio.run(run())
+    except tickwatch.Error as error:
+        raise refusal(error, address, option) from error
+
+
+def refusal(error: tickwatch.Error, address: str, option: str) -> click.ClickException:
+    """Return what a person is told of a failed call."""
+    hint = error.hint
+    if error.code == "UNAVAILABLE" and not error.reason:
+        hint = f"is one running at {address}? `tickwatch up` starts one; {option} names another"
+    return click.ClickException(f"{error.message}" + (f" ({hint})" if hint else ""))

@@ -1,0 +1,203 @@
+"""The commands for people who wait for breaches: `watch`, `breaches` and `silence`.
+
+Clients of the alert service like any other. As in `cli`, what a command needs is imported within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from services.arguments import DURATION, TIME
+from services.core.clock import SystemClock
+
+if TYPE_CHECKING:
+    import tickwatch
+
+_Answer = TypeVar("_Answer")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_SEVERITIES = ["info", "warning", "critical"]
+
+
+def register(group: click.Group) -> None:
+    """Add the commands to `tickwatch`."""
+    for command in (watch, breaches, silence):
+        group.add_command(command)
+
+
+def _address(command: _Command) -> _Command:
+    return click.option(
+        "--alerts",
+        envvar="TICKWATCH_ALERTS",
+        default="127.0.0.1:50052",
+        show_default=True,
+        help="The alert service, HOST:PORT or dns:///NAME:PORT.",
+    )(command)
+
+
+def _filters(command: _Command) -> _Command:
+    """Add the options that narrow both the stream and the list."""
+    options = (
+        click.option("--rule", "rules", multiple=True, help="Only this rule; may be given again."),
+        click.option("--metric", "metrics", multiple=True, help="Only this metric, or glob as in 'KRAKEN:*'."),
+        click.option("--severity", type=click.Choice(_SEVERITIES), help="Only this severity and above."),
+        click.option("--episodes", is_flag=True, help="Only what changes an episode: opened, stale, resolved."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _narrowed(*, severity: str | None, episodes: bool) -> dict[str, Any]:
+    return {"min_severity": severity, "delivery": "episodes" if episodes else "every_breach"}
+
+
+@click.command()
+@_filters
+@click.option("--late", is_flag=True, help="Also what late points changed: late breaches and withdrawals.")
+@click.option("--cursor", help="Go on after a line that had this cursor (--output json).")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", help="A line an event, or JSON lines.")
+@_address
+def watch(
+    rules: tuple[str, ...],
+    metrics: tuple[str, ...],
+    severity: str | None,
+    cursor: str | None,
+    output: str,
+    alerts: str,
+    *,
+    episodes: bool,
+    late: bool,
+) -> None:
+    """Show breaches as they are found, until Ctrl-C.
+
+    First what is open, then a line for every event. On a terminal the last line says how far rules have been evaluated,
+    so that silence means that all is well. A broken connection is resumed without losing an event.
+    """
+    from services.printing_alerts import JsonPrinter, LinePrinter
+
+    printer = LinePrinter(alerts) if output == "table" else JsonPrinter()
+
+    async def show(client: tickwatch.AlertClient) -> None:
+        stream = client.watch_breaches(
+            rules,
+            metrics,
+            **_narrowed(severity=severity, episodes=episodes),
+            include_late=late,
+            cursor=cursor,
+            bookmarks=True,
+            on_retry=printer.retry,
+        )
+        async with aclosing(stream) as items:
+            async for item in items:
+                printer.show(item)
+
+    try:
+        _ask(alerts, show)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        printer.close()
+
+
+@click.command()
+@_filters
+@click.option("--since", type=DURATION, metavar="DURATION", help="How far back, as in 6h.")
+@click.option("--start", type=TIME, metavar="TIME", help="The first minute, as in 2026-11-24T12:00Z.")
+@click.option("--end", type=TIME, metavar="TIME", help="The minute after the last.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many to show.")
+@click.option(
+    "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="For people, or for a pipe."
+)
+@_address
+def breaches(
+    rules: tuple[str, ...],
+    metrics: tuple[str, ...],
+    severity: str | None,
+    since: timedelta | None,
+    start: datetime | None,
+    end: datetime | None,
+    limit: int,
+    output: str,
+    alerts: str,
+    *,
+    episodes: bool,
+) -> None:
+    """List the breaches of the past, the newest first."""
+    from services.printing_alerts import print_breaches
+
+    if since is not None and start is not None:
+        raise click.UsageError("give either --since or --start.")
+    if since is not None:
+        last = end or datetime.fromtimestamp(SystemClock().now() // 60 * 60).astimezone()
+        start = last - since
+
+    async def collect(client: tickwatch.AlertClient) -> list[tickwatch.Event]:
+        narrowed = _narrowed(severity=severity, episodes=episodes)
+        found = []
+        async with aclosing(client.list_breaches(rules, metrics, **narrowed, start=start, end=end)) as events:
+            async for event in events:
+                found.append(event)
+                if len(found) == limit:
+                    break
+        return found
+
+    print_breaches(_ask(alerts, collect), output)
+
+
+@click.command()
+@click.option("--rule", "rules", multiple=True, help="These rules, by name or glob; else all. May be given again.")
+@click.option("--exchange", "exchanges", multiple=True, help="These exchanges, by name or glob; else all.")
+@click.option("--metric", "metrics", multiple=True, help="These metrics, by name or glob as in 'KRAKEN:*'; else all.")
+@click.option("--measure", "measures", multiple=True, help="These measures, by name or glob; else all.")
+@click.option("--for", "length", type=DURATION, metavar="DURATION", help="For how long, as in 2h; at most 30d.")
+@click.option("--comment", default="", help="Why, for whoever wonders.")
+@click.option("--expire", metavar="ID", help="End this silence now.")
+@_address
+def silence(
+    rules: tuple[str, ...],
+    exchanges: tuple[str, ...],
+    metrics: tuple[str, ...],
+    measures: tuple[str, ...],
+    length: timedelta | None,
+    comment: str,
+    expire: str | None,
+    alerts: str,
+) -> None:
+    """Keep a selection of breaches from being notified for a while; without options, list what is silenced.
+
+    Streams and the log have the breaches all the same, marked.
+    """
+    import tickwatch
+
+    from services.printing_alerts import print_silences
+
+    selector = tickwatch.Selector(exchanges, metrics, measures)
+    selecting = bool(rules or comment or selector != tickwatch.Selector())
+    if expire is not None:
+        if selecting or length is not None:
+            raise click.UsageError("--expire ends a silence; give it alone.")
+        _ask(alerts, lambda client: client.expire_silence(expire))
+        click.echo(f"ended {expire}")
+    elif length is not None:
+        created = _ask(
+            alerts, lambda client: client.create_silence(length, rules=rules, selector=selector, comment=comment)
+        )
+        print_silences([created])
+    elif selecting:
+        raise click.UsageError("say for how long: --for DURATION, as in --for 2h.")
+    else:
+        print_silences(_ask(alerts, lambda client: client.list_rules()).silences)
+
+
+def _ask(address: str, question: Callable[[tickwatch.AlertClient], Coroutine[Any, Any, _Answer]]) -> _Answer:
+    import tickwatch
+
+    from services import asking
+
+    return asking.ask(tickwatch.AlertClient(address), address, "--alerts", question)

@@ -1,0 +1,207 @@
+"""Breaches as people like to read them, and as pipes do.
+
+It takes what the Python client yields and writes to standard output; JSON has the contract's field names (alert.proto).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+import tickwatch
+
+from services.printing import minute, number, print_rows, utc
+
+_COLOURS = {"info": "cyan", "warning": "yellow", "critical": "red"}
+_CLEAR_LINE = "\r\x1b[2K"
+
+
+class LinePrinter:
+    """One line an event; on a terminal a last line that says how far rules have been evaluated."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._live = sys.stdout.isatty()
+        self._pulse_shown = False
+
+    def show(self, item: tickwatch.Snapshot | tickwatch.Event | tickwatch.Bookmark) -> None:
+        """Print what a watch has yielded."""
+        match item:
+            case tickwatch.Snapshot():
+                count = len(item.episodes)
+                episodes = f"{count} episode{'' if count == 1 else 's'} open" if count else "nothing is open"
+                self._line(click.style(f"watching {self._address}: {episodes}", dim=True))
+                for episode in sorted(item.episodes, key=lambda one: one.opening.time):
+                    self._line(_episode_line(episode))
+                self._pulse(item.evaluated_time)
+            case tickwatch.Event():
+                self._line(event_line(item))
+            case tickwatch.Bookmark():
+                self._pulse(item.evaluated_time)
+
+    def retry(self, error: tickwatch.Error, pause_seconds: float) -> None:
+        """Tell of a break on standard error."""
+        self._clear()
+        click.echo(f"interrupted: {error.message}; going on in {pause_seconds:.0f} s", err=True)
+
+    def close(self) -> None:
+        """Leave the terminal tidy."""
+        self._clear()
+
+    def _line(self, text: str) -> None:
+        self._clear()
+        click.echo(text)
+
+    def _pulse(self, evaluated: datetime) -> None:
+        if self._live:
+            self._clear()
+            click.echo(click.style(f"evaluated up to {minute(evaluated)} UTC", dim=True), nl=False)
+            self._pulse_shown = True
+
+    def _clear(self) -> None:
+        if self._pulse_shown:
+            click.echo(_CLEAR_LINE, nl=False)
+            self._pulse_shown = False
+
+
+class JsonPrinter:
+    """One JSON object a line: a cursor, and under snapshot, event or bookmark what the stream's message holds."""
+
+    def show(self, item: tickwatch.Snapshot | tickwatch.Event | tickwatch.Bookmark) -> None:
+        """Print what a watch has yielded."""
+        document: dict[str, Any] = {"cursor": item.cursor}
+        match item:
+            case tickwatch.Snapshot():
+                document["snapshot"] = {
+                    "episodes": [
+                        {
+                            "id": episode.id,
+                            "state": episode.state,
+                            "opening": event_row(episode.opening),
+                            "breach_count": episode.breach_count,
+                            "last_breach_time": utc(episode.last_breach_time),
+                        }
+                        for episode in item.episodes
+                    ],
+                    "evaluated_time": utc(item.evaluated_time),
+                }
+            case tickwatch.Event():
+                document["event"] = event_row(item)
+            case tickwatch.Bookmark():
+                document["bookmark"] = {"evaluated_time": utc(item.evaluated_time)}
+        click.echo(json.dumps(document, allow_nan=False))
+
+    def retry(self, error: tickwatch.Error, pause_seconds: float) -> None:
+        """Tell of a break on standard error."""
+        click.echo(f"interrupted: {error.message}; going on in {pause_seconds:.0f} s", err=True)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def event_line(event: tickwatch.Event) -> str:
+    """Return an event in a line: when, what, how grave, on which series, why, by which rule."""
+    what = click.style(f"{_what(event):<9}", bold=event.opening)
+    severity = click.style(f"{event.severity:<8}", fg=_COLOURS.get(event.severity))
+    marks = "".join(f", {word}" for word, holds in (("late", event.late), ("silenced", event.silenced)) if holds)
+    rule = click.style(f"[{event.rule}{marks}]", dim=True)
+    return f"{minute(event.time)}  {what}  {severity}  {_subject(event):<26}  {_why(event)}  {rule}"
+
+
+def event_row(event: tickwatch.Event) -> dict[str, Any]:
+    """Return an event as a JSON object, as webhooks get it."""
+    return {
+        "id": event.id,
+        "kind": event.kind,
+        "rule": event.rule,
+        "rule_version": event.rule_version,
+        "severity": event.severity,
+        "labels": dict(event.labels),
+        "exchange": event.exchange,
+        "metric": event.metric,
+        "measure": event.measure,
+        "slot_time": utc(event.time),
+        "episode_id": event.episode_id,
+        "opened_time": utc(event.opened_time),
+        "opening": event.opening,
+        "late": event.late,
+        "value": event.value,
+        "baseline": event.baseline,
+        "ratio": event.ratio,
+        "threshold": event.threshold,
+        "point_count": event.point_count,
+        "resolved_reason": event.resolved_reason,
+        "withdrawn_id": event.withdrawn_id or None,
+        "message": event.message,
+        "silenced": event.silenced,
+    }
+
+
+def print_breaches(events: Sequence[tickwatch.Event], output: str) -> None:
+    """Write events: a line each, or all that is known of them."""
+    if output == "table":
+        for event in events:
+            click.echo(event_line(event))
+        if not events:
+            click.echo("No breach is in the log.")
+        return
+    rows = [event_row(event) for event in events]
+    if output == "csv":
+        for row in rows:
+            row["labels"] = json.dumps(row["labels"])
+    columns = tuple(rows[0]) if rows else ("id",)
+    print_rows(rows, columns, output)
+
+
+def print_silences(silences: Sequence[tickwatch.Silence]) -> None:
+    """Write silences, a line each."""
+    for silence in silences:
+        selector = silence.selector
+        parts = (
+            ("rule", silence.rules),
+            ("exchange", selector.exchanges),
+            ("metric", selector.metrics),
+            ("measure", selector.measures),
+        )
+        selected = "; ".join(f"{word} {', '.join(names)}" for word, names in parts if names) or "everything"
+        comment = f" ({_plain(silence.comment)})" if silence.comment else ""
+        click.echo(f"{silence.id}  until {minute(silence.end)} UTC  {_plain(selected)}{comment}")
+    if not silences:
+        click.echo("Nothing is silenced.")
+
+
+def _episode_line(episode: tickwatch.Episode) -> str:
+    opening = episode.opening
+    severity = click.style(f"{opening.severity:<8}", fg=_COLOURS.get(opening.severity))
+    count = f"{episode.breach_count} breach{'' if episode.breach_count == 1 else 'es'}"
+    rule = click.style(f"[{opening.rule}]", dim=True)
+    return (
+        f"{minute(opening.time)}  {episode.state:<9}  {severity}  {_subject(opening):<26}  "
+        f"{count}, the last at {minute(episode.last_breach_time)}  {rule}"
+    )
+
+
+def _what(event: tickwatch.Event) -> str:
+    return "opened" if event.opening else event.kind
+
+
+def _subject(event: tickwatch.Event) -> str:
+    return f"{event.metric} {event.measure}" if event.measure else event.metric or event.exchange
+
+
+def _why(event: tickwatch.Event) -> str:
+    """Return what people need to know; a message may have been written by anybody, so it cannot move the cursor."""
+    why = _plain(event.message)
+    if not why and event.value is not None:
+        why = number(event.value)
+    if event.resolved_reason:
+        why = f"{event.resolved_reason.replace('_', ' ')}; {why}" if why else event.resolved_reason.replace("_", " ")
+    return why
+
+
+def _plain(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
