@@ -41,6 +41,8 @@ class AlertState:
     episodes: tuple[OpenEpisode, ...] = ()
     ahead: Mapping[str, Slot] = field(default_factory=dict)
     """Where series are ahead of `evaluated`, by the subject's key: the last slot evaluated for them."""
+    mark: str = ""
+    """Up to where in the store's write order points have been evaluated; empty where nobody knows."""
 
 
 def event_document(event: Event) -> dict[str, Any]:
@@ -117,6 +119,7 @@ def state_text(state: AlertState) -> str:
         "began": state.began,
         "rules": dict(state.rules),
         "ahead": dict(state.ahead),
+        "mark": state.mark,
         "episodes": [
             {
                 "opening": event_document(episode.opening),
@@ -138,6 +141,7 @@ def state_from_text(text: str) -> AlertState:
         began=Slot(document["began"]),
         rules=document["rules"],
         ahead={key: Slot(slot) for key, slot in document["ahead"].items()},
+        mark=document["mark"],
         episodes=tuple(
             OpenEpisode(
                 event_from_document(episode["opening"]),

@@ -109,6 +109,8 @@ class Event:
     @property
     def id(self) -> str:
         """The same wherever this rule is evaluated on these points: live, restarted, replicated, replayed."""
+        if self.kind is EventKind.WITHDRAWN:  # of two events of one slot each may be withdrawn
+            return str(uuid.uuid5(_NAMESPACE, f"withdrawn|{self.withdrawn_id}"))
         return event_id(self.rule, self.subject, self.slot, self.kind)
 
     @property
