@@ -100,7 +100,7 @@ def rules_of(message: wire.ListRulesResponse) -> results.Rules:
     return results.Rules(
         tuple(
             results.RuleStatus(
-                _rule(status.rule),
+                rule_of(status.rule),
                 status.series_count,
                 status.open_count,
                 time_of(status.last_breach_time) if status.HasField("last_breach_time") else None,
@@ -185,7 +185,8 @@ def _selector(selector: wire.Selector) -> results.Selector:
     return results.Selector(tuple(selector.exchanges), tuple(selector.metrics), tuple(selector.measures))
 
 
-def _rule(rule: wire.Rule) -> results.Rule:
+def rule_of(rule: wire.Rule) -> results.Rule:
+    """Return a rule."""
     condition: results.Ratio | results.Threshold | results.Missing | results.Frozen
     match rule.WhichOneof("condition"):
         case "ratio":

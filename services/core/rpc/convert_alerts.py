@@ -6,13 +6,24 @@ Beside `convert`, whose rules hold here too: whoever sends an event on, in an an
 from __future__ import annotations
 
 import math
+from typing import Any
 
+from google.protobuf.message import Message
 from tickwatch.v1 import alert_pb2 as wire
 from tickwatch.v1 import query_pb2 as query_wire
 
 from services.core.breach_documents import OpenEpisode
 from services.core.breaches import Event, EventKind, ResolvedReason, Severity
-from services.core.rpc.convert import MEASURE_TO_WIRE, from_wire_choice, to_wire_time
+from services.core.errors import InvalidInputError
+from services.core.model import DAY_SLOTS
+from services.core.rpc.convert import (
+    MEASURE_TO_WIRE,
+    from_wire_choice,
+    from_wire_slots,
+    to_wire_duration,
+    to_wire_time,
+)
+from services.core.rules import Condition, Frozen, Missing, Ratio, RatioMode, Rule, Selector, Threshold
 
 SEVERITY_TO_WIRE: dict[Severity, wire.Severity.ValueType] = {
     Severity.INFO: wire.SEVERITY_INFO,
@@ -39,6 +50,15 @@ _EPISODES_ONLY: dict[int, bool] = {
     wire.DELIVERY_EVERY_BREACH: False,
     wire.DELIVERY_EPISODES: True,
 }
+
+
+_MODE_TO_WIRE: dict[RatioMode, wire.RatioMode.ValueType] = {
+    RatioMode.AUTO: wire.RATIO_MODE_UNSPECIFIED,
+    RatioMode.MAGNITUDE: wire.RATIO_MODE_MAGNITUDE,
+    RatioMode.LITERAL: wire.RATIO_MODE_LITERAL,
+}
+_DEFAULT = Ratio()
+_MODE_FROM_WIRE: dict[int, RatioMode] = {number: mode for mode, number in _MODE_TO_WIRE.items()}
 
 
 def from_wire_min_severity(number: int) -> Severity:
@@ -90,6 +110,104 @@ def to_wire_episode(episode: OpenEpisode) -> wire.Episode:
         breach_count=episode.breach_count,
         last_breach_time=to_wire_time(episode.last_breach_slot),
     )
+
+
+def from_wire_rule(asked: wire.Rule, field: str) -> Rule:
+    """Return the rule of a message, its defaults filled in; raises InvalidInputError naming the wrong part of it."""
+    try:
+        return Rule(
+            name=asked.name,
+            condition=_from_wire_condition(asked),
+            selector=from_wire_selector(asked.selector),
+            severity=from_wire_choice(
+                {wire.SEVERITY_UNSPECIFIED: Severity.WARNING, **_SEVERITY_FROM_WIRE},
+                asked.severity,
+                "severity",
+                wire.Severity.Name,
+            ),
+            labels=dict(asked.labels),
+            message=asked.message,
+            for_points=asked.for_points or 1,
+        )
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{field}.{error.field}", error.problem, error.hint) from error
+
+
+def from_wire_selector(asked: wire.Selector) -> Selector:
+    """Return the selector of a message; raises InvalidInputError for a glob that fits no measure."""
+    return Selector(tuple(asked.exchanges), tuple(asked.metrics), tuple(asked.measures))
+
+
+def to_wire_selector(selector: Selector) -> wire.Selector:
+    """Return a selector's message."""
+    return wire.Selector(exchanges=selector.exchanges, metrics=selector.metrics, measures=selector.measures)
+
+
+def to_wire_rule(rule: Rule) -> wire.Rule:
+    """Return a rule's message."""
+    message = wire.Rule(
+        name=rule.name,
+        selector=to_wire_selector(rule.selector),
+        severity=SEVERITY_TO_WIRE[rule.severity],
+        labels=rule.labels,
+        message=rule.message,
+        for_points=rule.for_points,
+        version=rule.version,
+    )
+    match rule.condition:
+        case Ratio() as ratio:
+            message.ratio.CopyFrom(
+                wire.RatioCondition(
+                    factor=ratio.factor,
+                    window=to_wire_duration(ratio.window),
+                    min_points=ratio.min_points,
+                    mode=_MODE_TO_WIRE[ratio.mode],
+                    resolve_after=ratio.resolve_after,
+                    resolve_factor=ratio.resolve_factor,
+                    min_delta=ratio.min_delta,
+                )
+            )
+        case Threshold() as threshold:
+            message.threshold.CopyFrom(
+                wire.ThresholdCondition(
+                    above=threshold.above, below=threshold.below, resolve_after=threshold.resolve_after
+                )
+            )
+        case Missing() as missing:
+            message.missing.CopyFrom(wire.MissingCondition(slots=missing.slots))
+        case Frozen() as frozen:
+            message.frozen.CopyFrom(wire.FrozenCondition(points=frozen.points))
+    return message
+
+
+def _from_wire_condition(asked: wire.Rule) -> Condition:
+    match asked.WhichOneof("condition"):
+        case "ratio":
+            return _from_wire_ratio(asked.ratio)
+        case "threshold":
+            return Threshold(**_given(asked.threshold, "above", "below", "resolve_after"))
+        case "missing":
+            return Missing(**_given(asked.missing, "slots"))
+        case "frozen":
+            return Frozen(**_given(asked.frozen, "points"))
+        case _:
+            raise InvalidInputError("condition", "is required", "one of ratio, threshold, missing, frozen")
+
+
+def _from_wire_ratio(asked: wire.RatioCondition) -> Ratio:
+    given = _given(asked, "factor", "min_points", "resolve_after", "resolve_factor", "min_delta")
+    if asked.HasField("window"):
+        given["window"] = from_wire_slots(asked.window, "ratio.window", 2, DAY_SLOTS)
+    # A factor that is no number is refused by its own name.
+    if "factor" in given and math.isfinite(given["factor"]) and given["factor"] > 0:
+        given.setdefault("resolve_factor", min(_DEFAULT.resolve_factor, given["factor"]))
+    mode = from_wire_choice(_MODE_FROM_WIRE, asked.mode, "ratio.mode", wire.RatioMode.Name)
+    return Ratio(mode=mode, **given)
+
+
+def _given(message: Message, *names: str) -> dict[str, Any]:
+    """Return those of the fields that are present."""
+    return {name: getattr(message, name) for name in names if message.HasField(name)}
 
 
 def to_wire_number(value: float) -> float | None:
