@@ -6,12 +6,14 @@ wrong value raises InvalidInputError with the field's path as it stands in a rul
 
 from __future__ import annotations
 
+import difflib
 import enum
 import functools
 import hashlib
 import json
 import math
 import re
+import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
@@ -19,6 +21,20 @@ from fnmatch import fnmatchcase
 from services.core.breaches import Severity
 from services.core.errors import InvalidInputError
 from services.core.model import DAY_SLOTS, SIGNED_MEASURES, Measure, Series
+
+PLACEHOLDERS = (
+    "metric",
+    "measure",
+    "value",
+    "baseline",
+    "ratio",
+    "threshold",
+    "points",
+    "time",
+    "rule",
+    "severity",
+)
+"""What a message's template may hold, in braces."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _MOST_LABELS = 32
@@ -163,6 +179,7 @@ class Rule:
             )
         if len(self.labels) > _MOST_LABELS:
             raise InvalidInputError("labels", f"{len(self.labels)} are too many", f"at most {_MOST_LABELS}")
+        _check_message(self.message)
         _check_whole("for_points", self.for_points, 1, DAY_SLOTS, "points")
         if isinstance(self.condition, Missing) and self.for_points != 1:
             raise InvalidInputError("for_points", "a missing rule counts slots itself", "set missing.slots")
@@ -179,15 +196,27 @@ class Rule:
         return hashlib.blake2b(text.encode(), digest_size=6, person=b"tickwatch-rule").hexdigest()
 
 
-DEFAULT_RULES = (
-    Rule("three-times-the-hour", Ratio(), Selector(measures=("price", "volume_1m"))),
-    Rule("missing", Missing()),
-)
-"""What holds where nobody wrote a rules file."""
-
-
 def _fits(name: str, globs: tuple[str, ...]) -> bool:
     return not globs or any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _check_message(template: str) -> None:
+    """Raise InvalidInputError for a template that could not be filled in as it stands."""
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        hint = "write {{ and }} for the braces themselves"
+        raise InvalidInputError("message", f"its braces do not fit together: {error}", hint) from None
+    for _, name, form, conversion in parts:
+        if name is None:
+            continue
+        if name not in PLACEHOLDERS:
+            known = ", ".join(PLACEHOLDERS)
+            close = difflib.get_close_matches(name, PLACEHOLDERS, n=1)
+            hint = f"did you mean {{{close[0]}}}?" if close else f"known here: {known}"
+            raise InvalidInputError("message", f"unknown placeholder {{{name}}}", hint)
+        if form or conversion:
+            raise InvalidInputError("message", f"{{{name}}} is given a format", f"write {{{name}}} alone")
 
 
 def _check_number(where: str, value: float, above: float | None = None) -> None:
@@ -199,3 +228,10 @@ def _check_number(where: str, value: float, above: float | None = None) -> None:
 def _check_whole(where: str, value: int, least: int, most: int, unit: str) -> None:
     if not least <= value <= most:
         raise InvalidInputError(where, f"{value} is out of range", f"{least} to {most} {unit}")
+
+
+DEFAULT_RULES = (
+    Rule("three-times-the-hour", Ratio(), Selector(measures=("price", "volume_1m"))),
+    Rule("missing", Missing()),
+)
+"""What holds where nobody wrote a rules file."""
