@@ -729,7 +729,7 @@ class WatchBreachesRequest(_message.Message):
     delivery: Global___Delivery.ValueType
     """Which events."""
     include_late: _builtins.bool
-    """Whether what late points changed is sent too: late breaches and withdrawals."""
+    """Whether what late points changed is sent too: late breaches and withdrawals. What ends an episode always is."""
     @_builtins.property
     def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these rules, by name."""
