@@ -67,7 +67,8 @@ class LogFollower:
     """A thread that reads the log. `caught_up` is done once evaluation has been seen to be at the present.
 
     It fails with StoreRefusedError when the store refuses the very first read, because waiting will not help; a store
-    that is away, and a log that nobody has begun, are waited for.
+    that is away, and a log that nobody has begun, are waited for. `on_begin` is told where a log begins to be followed,
+    `on_entries` what comes from there on.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class LogFollower:
         clock: Clock,
         metrics: AlertStreamMetrics,
         on_health: Callable[[bool], None] = lambda _serving: None,
+        on_begin: Callable[[Position], None] = lambda _end: None,
         on_entries: Callable[[Sequence[LogEntry]], None] = lambda _entries: None,
         poll_interval_seconds: float = 1.0,
         behind_seconds: float = BEHIND_SECONDS,
@@ -87,6 +89,7 @@ class LogFollower:
         self._clock = clock
         self._metrics = metrics
         self._on_health = on_health
+        self._on_begin = on_begin
         self._on_entries = on_entries
         self._interval = poll_interval_seconds
         self._behind_after = behind_seconds
@@ -229,6 +232,7 @@ class LogFollower:
         gap = CursorExpiredError(
             "the log of breaches is another one than before", cursor_text(log_id, self._log.earliest())
         )
+        self._on_begin(end)
         with self._guard:
             self._reached = Reached(log_id, end, state)
             self._recent.clear()
