@@ -11,9 +11,19 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, get_args, get_origin
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from services.core.documents import Node, load_document, nearest
 from services.core.errors import InvalidSettingError
@@ -37,12 +47,52 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _secret_url(value: SecretStr) -> SecretStr:
+    """Check an address that may itself be a secret, as those of chats and dead man's switches are: never repeat it."""
+    url = value.get_secret_value()
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not an address such as https://hooks.example.com/tickwatch") from None
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("is not an http:// or https:// address")
+    if "@" in parts.netloc:
+        raise ValueError("has a user or a password in it, and requests are signed instead")
+    if not host or parts.fragment or not re.fullmatch(r"[!-~]+", url):
+        raise ValueError("is not an address such as https://hooks.example.com/tickwatch")
+    return value
+
+
+def _receiver_name(value: str) -> str:
+    """Check a receiver's name; small letters, because variables cannot tell capitals."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", value) or "__" in value:
+        raise ValueError(f"{value!r} is not a receiver's name: small letters, digits, - and _, at most 63")
+    return value
+
+
+def _globs(value: object) -> object:
+    """Take a list, or as in variables its parts joined by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _rule_glob(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_*?-]{1,64}", value):
+        raise ValueError(f"{value!r} is neither a rule's name nor a glob: letters, digits, -, _, * and ?, at most 64")
+    return value
+
+
 _Address = Annotated[str, AfterValidator(_address)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+_SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
+_RuleGlobs = Annotated[tuple[Annotated[str, AfterValidator(_rule_glob)], ...], BeforeValidator(_globs)]
+
+_LEAST_SECRET = 16
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An input that is wrong may be a secret all the same.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class InfluxSettings(_Section):
@@ -95,6 +145,82 @@ class QuerySettings(_Section):
     """Whether grpcurl and the like may ask for the contract."""
 
 
+class WebhookSettings(_Section):
+    """A receiver of breaches over HTTP."""
+
+    url: _SecretUrl
+    """Where events are posted: http or https. Kept out of logs and errors, because many such addresses are secrets."""
+    secret: SecretStr | None = None
+    """What requests are signed with, at least 16 characters. Either this or `secret_file`."""
+    secret_file: Path | None = None
+    """A file that holds the secret, such as a mounted one. White space around it does not count."""
+    min_severity: Literal["info", "warning", "critical"] = "info"
+    """Only events of this severity and above."""
+    rules: _RuleGlobs = ()
+    """Only events of these rules, by name or by glob. Empty: of all."""
+    delivery: Literal["episodes", "every_breach"] = "episodes"
+    """What is sent. A webhook often wakes people, and they want to know what begins and ends, not every point."""
+    timeout_seconds: _Seconds = 10.0
+    """How long a receiver may take to answer, all in all."""
+    retry_seconds: Annotated[float, Field(ge=0, le=7 * 86_400, allow_inf_nan=False)] = 3600.0
+    """For how long a failing receiver is tried before an event goes to the dead letters. An hour outlasts a restart."""
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> Self:
+        if (self.secret is None) == (self.secret_file is None):
+            raise ValueError("give either secret or secret_file")
+        if self.secret is not None and len(self.secret.get_secret_value()) < _LEAST_SECRET:
+            raise ValueError(f"secret is shorter than {_LEAST_SECRET} characters")
+        return self
+
+    def signing_secret(self, name: str) -> bytes:
+        """Return the secret; raises InvalidSettingError, naming the receiver's setting, for a file that is no good."""
+        if self.secret is not None:
+            return self.secret.get_secret_value().encode()
+        field = f"alerter.webhooks.{name}.secret_file"
+        assert self.secret_file is not None  # noqa: S101  # either is there, as checked above
+        try:
+            secret = self.secret_file.read_bytes().strip()
+        except OSError as error:
+            raise InvalidSettingError(field, f"{self.secret_file} cannot be read: {error.strerror}") from error
+        if len(secret) < _LEAST_SECRET:
+            raise InvalidSettingError(field, f"{self.secret_file} holds fewer than {_LEAST_SECRET} characters")
+        return secret
+
+
+class HeartbeatSettings(_Section):
+    """A sign of life to a dead man's switch, which raises the alarm when it stays away."""
+
+    url: _SecretUrl | None = None
+    """Where it goes. None: nowhere."""
+    method: Literal["post", "get"] = "post"
+    """How it is sent; without a body."""
+    interval_seconds: Annotated[float, Field(ge=5, le=86_400, allow_inf_nan=False)] = 60.0
+    """How often. Let the switch wait for three of them: one may be lost."""
+
+
+class AlerterSettings(_Section):
+    """The alerter."""
+
+    listen: _Address = "127.0.0.1:50052"
+    """Where it answers gRPC. Loopback, because nothing protects it elsewhere unless somebody sets that up."""
+    rules: Path | None = None
+    """The YAML file of rules, read again when it changes. None: the built-in rules."""
+    poll_interval_seconds: _Seconds = 1.0
+    """How often it asks the store for what is new. A breach then shows within about a second of its point."""
+    grace_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 60.0
+    """How long after a slot's end its points may come before they count as missing, unless a run says sooner that it is
+    whole. A minute lets a run that has been held up make its next slot."""
+    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
+    """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
+    max_streams: Annotated[int, Field(ge=1, le=100_000)] = 1024
+    """How many streams it serves at once; each takes a thread."""
+    reflection: bool = True
+    """Whether grpcurl and the like may ask for the contract."""
+    webhooks: Mapping[Annotated[str, AfterValidator(_receiver_name)], WebhookSettings] = {}
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
+
+
 class MetricsSettings(_Section):
     """What Prometheus scrapes."""
 
@@ -122,6 +248,7 @@ class Settings(_Section):
     exchanges: Mapping[Literal["kraken", "simulated"], ExchangeSettings] = {}
     collector: CollectorSettings = CollectorSettings()
     query: QuerySettings = QuerySettings()
+    alerter: AlerterSettings = AlerterSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
@@ -222,18 +349,25 @@ def _readable(error: ValidationError, document: Node | None, origins: Mapping[tu
 
 
 def _known_keys(steps: tuple[str, ...]) -> list[str] | None:
-    """Return the keys that exist beside the last step, or None where that key is a known one."""
-    if steps[:1] == ("exchanges",) and len(steps) == 2:  # noqa: PLR2004  # exchanges.NAME
-        keys = ["kraken", "simulated"]
+    """Return the keys that exist beside the last step, or None where any key will do or that one is known."""
+    here: object = Settings
+    for step in steps[:-1]:
+        here = _below(here, step)
+    if isinstance(here, type) and issubclass(here, BaseModel):
+        keys = list(here.model_fields)
+    elif get_origin(here) is Mapping:
+        keys = list(get_args(get_args(here)[0]))
     else:
-        model: type[BaseModel] = Settings
-        for step in steps[:-1]:
-            if step == "exchanges":
-                model = ExchangeSettings
-            elif (field := model.model_fields.get(step)) and isinstance(field.annotation, type):
-                model = field.annotation
-        keys = list(model.model_fields)
+        return None
     return None if steps[-1] in keys else keys
+
+
+def _below(kind: object, step: str) -> object:
+    """Return the type of what stands below a section's or a mapping's key."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        field = kind.model_fields.get(step)
+        return field.annotation if field else None
+    return get_args(kind)[1] if get_origin(kind) is Mapping else None
 
 
 def _plainly(message: str) -> str:
