@@ -90,17 +90,17 @@ def _check_path(url: str, path: str) -> None:
 def _influxdb_parts(url: str) -> tuple[str, str, str]:
     """Return the server's address, the organisation and the bucket."""
     right = "write influxdb+http://HOST:8086/ORG/BUCKET"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise InvalidSettingError("store", f"{_shown(url)}: {error}", right) from None
-    if "@" in url:
+    if "@" in url:  # before anything else: other errors would quote what lies around it
         raise InvalidSettingError(
             "store",
             f"{_shown(url)} holds credentials",
             "leave them out; the token is INFLUXDB_V2_TOKEN or a mounted file",
         )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidSettingError("store", f"{_shown(url)}: {error}", right) from None
     if parts.query or parts.fragment or "?" in url or "#" in url:
         raise InvalidSettingError(
             "store", f"{_shown(url)} has something after the bucket", f"{right}; the token never stands in it"
@@ -118,6 +118,17 @@ def _influxdb_parts(url: str) -> tuple[str, str, str]:
 
 
 def _shown(url: str) -> str:
-    """Return the URL as it may be repeated: without what looks like credentials."""
-    shown = re.sub(r"//.*@", "//…@", url)
-    return repr(re.sub(r"[?#].*", "?…", shown, flags=re.DOTALL)[:200])
+    """Return the URL as it may be repeated: without what looks like credentials.
+
+    Nobody knows where a secret ends that holds a `?` or a `#` itself; then only the scheme is repeated.
+    """
+    scheme = "".join(re.findall(r"\A[a-z0-9+]+:/*", url))
+    rest = url.removeprefix(scheme)
+    _, at, after = rest.rpartition("@")
+    if not at:
+        rest = re.sub(r"[?#].*", "?…", rest, flags=re.DOTALL)
+    elif re.search(r"[?#]", rest):
+        rest = "…"
+    else:
+        rest = f"…@{after}"
+    return repr((scheme + rest)[:200])

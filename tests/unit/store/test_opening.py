@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pathlib
 import subprocess
 import sys
 
@@ -53,6 +54,19 @@ WRONG_URLS = [
     ("influxdb+http://h h/o/b", f"store: 'influxdb+http://h h/o/b' names no host {INFLUX}"),
     ("influxdb+http://me:secret@h/o/b", f"store: 'influxdb+http://…@h/o/b' holds credentials {NO_CREDENTIALS}"),
     ("influxdb+http://secret@h/o/b", f"store: 'influxdb+http://…@h/o/b' holds credentials {NO_CREDENTIALS}"),
+    ("influxdb+http://me:secret:1@h/o/b", f"store: 'influxdb+http://…@h/o/b' holds credentials {NO_CREDENTIALS}"),
+    ("influxdb+http://me:secret/x@h/o/b", f"store: 'influxdb+http://…@h/o/b' holds credentials {NO_CREDENTIALS}"),
+    ("influxdb+http://me:secret[@h/o/b", f"store: 'influxdb+http://…@h/o/b' holds credentials {NO_CREDENTIALS}"),
+    ("influxdb+http:me:secret@h/o/b", f"store: 'influxdb+http:…@h/o/b' holds credentials {NO_CREDENTIALS}"),
+    ("influxdb+http://me:secret?x@h/o/b", f"store: 'influxdb+http://…' holds credentials {NO_CREDENTIALS}"),
+    ("influxdb+http://h/o/b?token=x@secret", f"store: 'influxdb+http://…' holds credentials {NO_CREDENTIALS}"),
+    ("postgres://me:secret@db/x", f"store: 'postgres://…@db/x' is of no kind of store that we have {FORMS}"),
+    ("secret@db", f"store: '…@db' is not the URL of a store {FORMS}"),
+    ("influxdb+http://[::1/o/b", f"store: 'influxdb+http://[::1/o/b': Invalid IPv6 URL {INFLUX}"),
+    (
+        "influxdb+http://h:port/o/b",
+        f"store: 'influxdb+http://h:port/o/b': Port could not be cast to integer value as 'port' {INFLUX}",
+    ),
     (
         "influxdb+http://h/o/b?token=secret",
         f"store: 'influxdb+http://h/o/b?…' has something after the bucket {NO_QUERY}",
@@ -104,7 +118,7 @@ def test_names_in_a_url_may_be_encoded() -> None:
         assert store.url == "influxdb+http://h:8086/my%20org/a%2Fb"
 
 
-def test_sqlite_loads_no_influxdb_client(tmp_path) -> None:
+def test_sqlite_loads_no_influxdb_client(tmp_path: pathlib.Path) -> None:
     """A process on SQLite does not pay for the other database's client, nor the other way round."""
     code = (
         "import sys; from services.core.store.opening import open_store\n"
