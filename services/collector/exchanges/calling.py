@@ -10,8 +10,6 @@ import json
 import random
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
 
 import httpx
@@ -25,11 +23,11 @@ from services.core.errors import (
     ExchangeUnavailableError,
     InvalidSettingError,
 )
+from services.core.http_text import excerpt, retry_after_seconds, status_words
 
 T = TypeVar("T")
 
 _LATER = {408, 425, 429}
-_WORDS_LENGTH = 160
 
 
 class JsonApi:
@@ -106,7 +104,7 @@ class JsonApi:
         try:
             return json.loads(response.content, parse_float=str, parse_constant=_no_constant)
         except ValueError as error:
-            words = f"an answer that is not JSON: {_excerpt(response.text)}"
+            words = f"an answer that is not JSON: {excerpt(response.text)}"
             raise _BrokenBodyError(self.exchange, words) from error
 
     def _client(self) -> httpx.AsyncClient:
@@ -123,11 +121,9 @@ class JsonApi:
         return self._own
 
     def _refuse(self, response: httpx.Response) -> NoReturn:
-        title = re.search(r"<title>(.*?)</title>", response.text, re.DOTALL)
-        text = _excerpt(title.group(1) if title else response.text)
-        words = f"HTTP {response.status_code} {response.reason_phrase}".rstrip() + (f": {text}" if text else "")
+        words = status_words(response.status_code, response.reason_phrase, response.text)
         if response.status_code in _LATER or response.is_server_error:
-            after = _retry_after(response.headers.get("Retry-After", ""), self._clock.now())
+            after = retry_after_seconds(response.headers.get("Retry-After", ""), self._clock.now())
             raise ExchangeUnavailableError(self.exchange, words, retry_after_seconds=after)
         raise ExchangeRefusedError(self.exchange, words)
 
@@ -163,22 +159,5 @@ def _transport_words(error: httpx.RequestError) -> str:
     return f"{words}: {error}" if str(error) else words
 
 
-def _excerpt(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _WORDS_LENGTH else text[:_WORDS_LENGTH] + "…"
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _retry_after(header: str, now: float) -> float | None:
-    """Read a Retry-After of either form (RFC 9110, 10.2.3); None for none or one that cannot be read."""
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", header):
-        return float(header)
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.fromtimestamp(now, UTC)).total_seconds())
