@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from random import Random
+from typing import Any
 
+import numpy as np
 import pytest
 
 from services.core.clock import ManualClock
@@ -99,19 +105,23 @@ def test_two_writing_processes_wait_for_each_other(store: MetricStore, path: pat
     assert follower.seen == {"A": whole, "B": whole}
 
 
-@pytest.mark.parametrize("survived", [1, 2, 5, 9])
-def test_a_killed_writer_leaves_whole_batches(path: pathlib.Path, survived: int) -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_a_killed_writer_leaves_whole_batches(path: pathlib.Path, seed: int) -> None:
     """SIGKILL in the midst of a write: what had returned is there, the rest is whole or absent, and repeating heals."""
     metrics = 4000
+    random = Random(seed)
     with opened(path) as store:
         mark = store.mark()
     with writer(path, "A", count=500, metrics=metrics) as process:
         assert process.stdout is not None
-        for _ in range(survived):
-            returned = int(process.stdout.readline())
-        process.kill()
-        said = process.stdout.read().split()
-        returned = max([returned, *map(int, said)])
+        process.stdout.readline()
+        began = time.monotonic()
+        returned = int(process.stdout.readline())
+        kill = threading.Timer(random.uniform(0, 3) * (time.monotonic() - began), process.kill)
+        kill.start()
+        returned = max([returned, *map(int, process.stdout.read().split())])
+        kill.join()
+        assert process.wait(timeout=60) == -signal.SIGKILL
 
     with contextlib.closing(sqlite3.connect(path)) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -122,8 +132,11 @@ def test_a_killed_writer_leaves_whole_batches(path: pathlib.Path, survived: int)
         assert set(slots.values()) == {metrics}
         assert sorted(slots) == list(range(START, START + len(slots)))
         assert returned + 1 <= len(slots) <= returned + 2
+        window = Window(Slot(START), Slot(START + returned + 2))
+        counts = np.isfinite(store.read_window(window).values).sum(axis=0)
+        assert counts.tolist() == [slots[slot] for slot in range(window.start, window.end)]
         store.write(batch("A", START, returned + 1, metrics))
-        column = store.read_window(Window(Slot(START), Slot(START + returned + 2)))
+        column = store.read_window(window)
         assert column.values.shape == (metrics, returned + 2)
         assert (column.values == range(returned + 2)).all()
 
@@ -165,16 +178,55 @@ def test_a_failed_bulk_load_is_completed_by_repeating(store: MetricStore) -> Non
 
 def test_a_locked_file_is_waited_for_and_no_longer(path: pathlib.Path) -> None:
     """Another process's lock makes a write wait; after the store's deadline it is an error, and nothing is stored."""
-    with opened(path, timeout_seconds=0.2) as store, contextlib.closing(sqlite3.connect(path)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    code = (
+        "import sqlite3, sys\n"
+        "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "connection.execute('BEGIN IMMEDIATE')\n"
+        "print('locked', flush=True)\n"
+        "sys.stdin.read()"
+    )
+    with (
+        opened(path, timeout_seconds=0.2) as store,
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as other,
+    ):
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
 
-        with pytest.raises(StoreUnavailableError, match="locked"):
+        with pytest.raises(StoreUnavailableError, match="another process has kept it locked for 0"):
             store.write(observed(BTC, 1.0))
 
-        other.rollback()
         assert store.list_series() == ()
+        other.communicate()
         store.write(observed(BTC, 1.0))
         assert store.list_series() == (BTC,)
+
+
+def test_a_thread_is_waited_for_and_no_longer(path: pathlib.Path) -> None:
+    """A write by another thread that hangs makes a write fail at its deadline; later the same call works."""
+    writing, go_on = threading.Event(), threading.Event()
+
+    class Hanging(ManualClock):
+        """Asked for the time within the transaction, it hangs in the first write."""
+
+        def now(self) -> float:
+            if threading.current_thread() is not threading.main_thread():
+                writing.set()
+                assert go_on.wait(timeout=60)
+            return super().now()
+
+    with open_store(f"sqlite:{path}", clock=Hanging(NOON), timeout_seconds=0.2) as store:
+        thread = threading.Thread(target=store.write, args=(observed(BTC, 1.0),))
+        thread.start()
+        assert writing.wait(timeout=60)
+        with pytest.raises(StoreUnavailableError, match="another thread has been writing for 0"):
+            store.write(observed(ETH, 1.0))
+        go_on.set()
+        thread.join()
+
+        store.write(observed(ETH, 1.0))
+        assert store.list_series() == (BTC, ETH)
 
 
 def test_readers_do_not_wait_for_a_lock(store: MetricStore, path: pathlib.Path) -> None:
@@ -267,3 +319,28 @@ def test_processes_that_open_one_new_file_agree(path: pathlib.Path) -> None:
 
     assert len(marks) == 1
     assert marks != {""}
+
+
+def test_a_file_that_becomes_ours_meanwhile_is_not_taken_for_anothers(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An opener that finds the new file empty, and a moment later with another opener's tables, opens it too."""
+    raced = []
+
+    class Racing(sqlite3.Connection):
+        """Lets another opener in between the questions whose file this is and which tables it has."""
+
+        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+            if "sqlite_schema" in sql and not raced:
+                raced.append(sql)
+                with contextlib.suppress(StoreUnavailableError):
+                    opened(path, timeout_seconds=0.1).close()
+            return super().execute(sql, *arguments)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *of, **named: connect(*of, **named, factory=Racing))
+
+    with opened(path) as store:
+        store.write(observed(BTC, 1.0))
+        assert raced
+        assert store.list_series() == (BTC,)

@@ -162,7 +162,7 @@ class BreachLog(ABC):
     def put_document(self, kind: str, key: str, text: str | None) -> None:
         """Keep a text under a kind and a key (printable ASCII, at most 200 characters each), or forget it (None).
 
-        A text has at most 1 MB. Raises InvalidInputError for longer ones.
+        A text has at least one character and at most 1 MB. Raises InvalidInputError for others.
         """
 
     @abstractmethod
@@ -179,8 +179,10 @@ class MetricStore(MetricWriter, MetricReader):
     url: str
     """Where it is, without credentials; for logs and errors."""
 
-    breach_log: BreachLog
-    """The alerter's part of the same store; closed with it."""
+    @property
+    @abstractmethod
+    def breach_log(self) -> BreachLog:
+        """The alerter's part of the same store; closed with it."""
 
     @abstractmethod
     def close(self) -> None:

@@ -11,13 +11,14 @@ it answers, or between two pieces of a long answer.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -45,10 +46,13 @@ from services.core.model import (
     WindowColumns,
 )
 from services.core.store.base import RETENTION_DAYS, Changes, Mark, MetricStore
-from services.core.store.influx_format import POINT, QUALITY, TableReader, encode_points, read_rows
+from services.core.store.influx_format import POINT, QUALITY, TableReader, encode_points, escaped, quoted, read_rows
 from services.core.store.influx_writes import OVERLAP_SECONDS, Announcement, SeenWrites, announced, to_read
 from services.core.store.marks import expired, forged, make_mark, place_of
 from services.core.store.retention import ORDER_KEPT_SECONDS, Retention
+
+if TYPE_CHECKING:
+    from services.core.store.influx_log import InfluxBreachLog
 
 _BODY_BYTES = 2 << 20
 """Of a write's requests: large enough that their number does not matter, small enough for any proxy."""
@@ -109,6 +113,17 @@ class InfluxMetricStore(MetricStore):
         self._writes = self._client.write_api(write_options=SYNCHRONOUS)
         self._queries = self._client.query_api()
 
+    @functools.cached_property
+    def breach_log(self) -> InfluxBreachLog:
+        # Loaded where it is used: a collector's run has no part in alerting.
+        from services.core.store.influx_log import InfluxBreachLog  # noqa: PLC0415
+
+        return InfluxBreachLog(self._send, self._small_answer, self._clock, self._retention)
+
+    def _small_answer(self, query: str, parameters: dict[str, Any]) -> list[dict[str, str]]:
+        """Answer a query whose range is its own business; `bucket` is among its parameters already."""
+        return read_rows(b"".join(self._asked(query, {**parameters, "bucket": self._bucket})))
+
     # Writing
 
     def write(self, points: Points) -> None:
@@ -144,9 +159,9 @@ class InfluxMetricStore(MetricStore):
     def record_run(self, run: Run) -> None:
         fields = (
             f"finished_at={run.finished_at!r},point_count={run.point_count}i,"
-            f"outcome={_quoted(run.outcome)},error={_quoted(run.error)}"
+            f"outcome={quoted(run.outcome)},error={quoted(run.error)}"
         )
-        line = f"{_RUN},exchange={_escaped(run.exchange)},shard={run.shard} {fields} {run.slot * SLOT_SECONDS}"
+        line = f"{_RUN},exchange={escaped(run.exchange)},shard={run.shard} {fields} {run.slot * SLOT_SECONDS}"
         self._send(line, _SECONDS)
 
     def expire(self) -> None:
@@ -318,9 +333,12 @@ class InfluxMetricStore(MetricStore):
 
     def _answer(self, query: str, window: Window, parameters: dict[str, str]) -> Iterator[bytes]:
         """Ask, and yield the CSV as it comes; the range and the bucket are parameters as well."""
-        self._check_open()
         text = f"from(bucket: bucket) |> range(start: start, stop: stop) {query}"
         given = {**parameters, "bucket": self._bucket, "start": _time(window.start), "stop": _time(window.end)}
+        yield from self._asked(text, given)
+
+    def _asked(self, text: str, given: dict[str, Any]) -> Iterator[bytes]:
+        self._check_open()
         with self._translated():
             response = self._queries.query_raw(text, dialect=_CSV, params=given)
             try:
@@ -403,7 +421,7 @@ def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def _announcement(moment: tuple[int, int], window: Window, metrics: Sequence[str], *, done: bool) -> str:
     nanoseconds, lane = moment
     what = json.dumps({"start": window.start, "end": window.end, "metrics": metrics, "done": done})
-    return f"{_WRITE},lane={lane} what={_quoted(what)} {nanoseconds}"
+    return f"{_WRITE},lane={lane} what={quoted(what)} {nanoseconds}"
 
 
 def _joined(window: Window, values: Sequence[TableReader], exceptions: TableReader) -> Points:
@@ -454,17 +472,6 @@ def _time(slot: int) -> datetime:
 
 def _seconds(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp())
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _escaped(tag: str) -> str:
-    for character in ("\\", ",", "=", " "):
-        tag = tag.replace(character, f"\\{character}")
-    return tag
 
 
 def _message(error: ApiException) -> str:

@@ -88,6 +88,19 @@ def _latest(points: Points) -> Points:
     return Points(points.series, index[order], slots[order], points.values[order], points.qualities[order])
 
 
+def quoted(text: str) -> str:
+    """Return a text as the value of a field in line protocol."""
+    inner = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{inner}"'
+
+
+def escaped(tag: str) -> str:
+    """Return a text as the value of a tag in line protocol."""
+    for character in ("\\", ",", "=", " "):
+        tag = tag.replace(character, f"\\{character}")
+    return tag
+
+
 def read_rows(body: bytes) -> list[dict[str, str]]:
     """Read a small answer: a row a dictionary. Tables of different columns each bring their own header."""
     rows: list[dict[str, str]] = []

@@ -31,6 +31,7 @@ from services.core.model import (
 )
 from services.core.store.base import RETENTION_DAYS, Changes, Mark, MetricStore
 from services.core.store.marks import expired, forged, make_mark, place_of
+from services.core.store.memory_log import MemoryBreachLog
 from services.core.store.retention import ORDER_KEPT_SECONDS, Retention
 
 
@@ -99,6 +100,11 @@ class MemoryMetricStore(MetricStore):
         self._revision = 0
         self._forgotten = 0
         self._identity = f"memory.{secrets.token_hex(8)}"
+        self._breach_log = MemoryBreachLog(self._retention, self._check_open)
+
+    @property
+    def breach_log(self) -> MemoryBreachLog:
+        return self._breach_log
 
     def write(self, points: Points) -> None:
         with self._lock:
@@ -148,6 +154,7 @@ class MemoryMetricStore(MetricStore):
             self._runs = {key: run for key, run in self._runs.items() if run.slot >= oldest}
             while self._writes and self._writes[0].written_at < self._clock.now() - ORDER_KEPT_SECONDS:
                 self._forgotten = self._writes.popleft().revision
+        self._breach_log.expire()
 
     def list_series(self) -> tuple[Series, ...]:
         with self._lock:

@@ -8,6 +8,7 @@ that followers read. How points lie in rows is the business of `blocks`; nothing
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import pathlib
 import secrets
@@ -15,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -40,6 +41,9 @@ from services.core.store import blocks
 from services.core.store.base import RETENTION_DAYS, Changes, Mark, MetricStore
 from services.core.store.marks import expired, forged, make_mark, place_of
 from services.core.store.retention import ORDER_KEPT_SECONDS, Retention
+
+if TYPE_CHECKING:
+    from services.core.store.sqlite_log import SqliteBreachLog
 
 _APPLICATION = 0x5457_4348
 """PRAGMA application_id: "TWCH" marks a file as ours."""
@@ -67,6 +71,19 @@ _MIGRATIONS = (
         exchange TEXT NOT NULL, slot INTEGER NOT NULL, shard INTEGER NOT NULL, finished_at REAL NOT NULL,
         point_count INTEGER NOT NULL, outcome TEXT NOT NULL, error TEXT NOT NULL,
         PRIMARY KEY (exchange, slot, shard)
+    ) STRICT, WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE log (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), identity TEXT NOT NULL) STRICT;
+    CREATE TABLE checkpoint (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1), slot INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+        state TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE breaches (
+        slot INTEGER NOT NULL, ordinal INTEGER NOT NULL, event TEXT NOT NULL, PRIMARY KEY (slot, ordinal)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE documents (
+        kind TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (kind, key)
     ) STRICT, WITHOUT ROWID;
     """,
 )
@@ -123,6 +140,13 @@ class SqliteMetricStore(MetricStore):
                 self._writer.close()
                 raise
 
+    @functools.cached_property
+    def breach_log(self) -> SqliteBreachLog:
+        # Loaded where it is used: a collector's run has no part in alerting.
+        from services.core.store.sqlite_log import SqliteBreachLog  # noqa: PLC0415
+
+        return SqliteBreachLog(self._writing, self._reading, self._retention)
+
     # Writing
 
     def write(self, points: Points) -> None:
@@ -162,6 +186,7 @@ class SqliteMetricStore(MetricStore):
                 connection.execute("DELETE FROM touched WHERE revision <= ?", (revision,))
                 connection.execute("UPDATE store SET forgotten = ?", (revision,))
             connection.execute("DELETE FROM runs WHERE slot < ?", (oldest,))
+            connection.execute("DELETE FROM breaches WHERE slot < ?", (oldest,))
             # One seek a series; a series' first block goes once all of its hour is beyond the retention.
             connection.execute(
                 """
@@ -374,8 +399,10 @@ class SqliteMetricStore(MetricStore):
 
     def _migrate(self) -> None:
         """Bring the file to our schema, whoever else opens it at the same time."""
+        self._writer.execute("BEGIN")  # both of one moment: another process may be making its tables right now
         (application,) = self._writer.execute("PRAGMA application_id").fetchone()
         (tables,) = self._writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        self._writer.rollback()
         if application != _APPLICATION and tables:
             raise StoreRefusedError(self.url, "this is another program's database; name a file of Tickwatch's own")
         deadline = time.monotonic() + self._timeout_seconds

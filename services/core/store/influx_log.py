@@ -1,0 +1,193 @@
+"""The log of breaches in InfluxDB, which has no transactions and keeps no order but that of time.
+
+An entry is a point of measurement `breach` whose time is its position: the slot's start plus as many nanoseconds as its
+ordinal. So whoever writes an entry of the same place replaces it. The checkpoint is written after the entries, and what
+lies at or after its end is never read: leftovers of a killed writer, which the next one overwrites. `event` holds the
+event as JSON; the fields beside it are for people's own Flux, and nobody reads them here.
+
+Checkpoint and documents are points of measurement `alerting` with one time a day, so that rewriting replaces them; a
+text is cut into pieces, because a string of InfluxDB's has at most 64 KB. A forgotten document has no pieces.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from urllib.parse import quote, unquote
+
+from services.core.breach_documents import event_from_text, event_text
+from services.core.breaches import Checkpoint, Event, LogEntry, Position
+from services.core.clock import Clock
+from services.core.model import SLOT_SECONDS, Slot
+from services.core.store.base import BreachLog
+from services.core.store.influx_format import quoted
+from services.core.store.log_rules import check_append, check_document, check_end, check_position
+from services.core.store.retention import Retention
+
+Send = Callable[[str, str], None]
+Ask = Callable[[str, dict[str, Any]], list[dict[str, str]]]
+
+_ENTRY, _TEXT = "breach", "alerting"
+_CHECKPOINT, _IDENTITY = "checkpoint", "identity"
+_NANOSECONDS = 1_000_000_000
+_SLOT = SLOT_SECONDS * _NANOSECONDS
+_DAY_SECONDS = 86_400
+_PIECE = 60_000
+"""Characters of a text, all ASCII, in one field."""
+
+_BODY_ENTRIES = 500
+_RANGES_SLOTS = (120, 2880)
+"""How far back the newest entries are looked for, before all that is kept is searched."""
+
+_RANGE = "from(bucket: bucket) |> range(start: time(v: start), stop: time(v: stop))"
+_EVENTS = f'{_RANGE} |> filter(fn: (r) => r._measurement == "{_ENTRY}" and r._field == "event")'
+_TEXTS = (
+    f'{_RANGE} |> filter(fn: (r) => r._measurement == "{_TEXT}" and r.kind == kind)'
+    ' |> last() |> keep(columns: ["_time", "_field", "_value", "key"])'
+)
+
+
+class InfluxBreachLog(BreachLog):
+    """`send` writes line protocol with a precision, `ask` answers Flux with parameters; both translate errors."""
+
+    def __init__(self, send: Send, ask: Ask, clock: Clock, retention: Retention) -> None:
+        self._send = send
+        self._ask = ask
+        self._clock = clock
+        self._retention = retention
+
+    def log_id(self) -> str:
+        if found := self._texts(_IDENTITY):
+            return next(iter(found.values()))
+        self._put(_IDENTITY, "log", secrets.token_hex(16))
+        return next(iter(self._texts(_IDENTITY).values()))
+
+    def checkpoint(self) -> Checkpoint | None:
+        found = self._texts(_CHECKPOINT, days=2) or self._texts(_CHECKPOINT)
+        if not found:
+            return None
+        document = json.loads(found["log"])
+        return Checkpoint(Position(Slot(document["slot"]), document["ordinal"]), document["state"])
+
+    def append(self, expected: Position | None, entries: Sequence[LogEntry], checkpoint: Checkpoint) -> None:
+        check_append(expected, entries, checkpoint)
+        present = self.checkpoint()
+        if not check_end(present.end if present else None, expected, checkpoint):
+            return
+        if present is None or present.end.slot * SLOT_SECONDS // _DAY_SECONDS != self._today() // _DAY_SECONDS:
+            self._put(_IDENTITY, "log", self.log_id())  # written anew each day, so that the retention leaves it
+        for first in range(0, len(entries), _BODY_ENTRIES):
+            self._send("\n".join(map(_line, entries[first : first + _BODY_ENTRIES])), "ns")
+        document = {"slot": checkpoint.end.slot, "ordinal": checkpoint.end.ordinal, "state": checkpoint.state}
+        self._put(_CHECKPOINT, "log", json.dumps(document, separators=(",", ":")))
+
+    def read_after(self, position: Position, limit: int) -> tuple[LogEntry, ...]:
+        check_position(position, self.earliest())
+        end = self._end()
+        if end is None or position >= end:
+            return ()
+        return self._entries(position, end, f'|> sort(columns: ["_time"]) |> limit(n: {int(limit)})')
+
+    def read_before(self, position: Position | None, limit: int) -> tuple[LogEntry, ...]:
+        end = self._end()
+        if end is None:
+            return ()
+        end = end if position is None else min(position, end)
+        oldest = self._retention.oldest()
+        for back in (*_RANGES_SLOTS, end.slot - oldest):
+            start = Position(Slot(max(oldest, end.slot - back)), 0)
+            if start >= end:
+                return ()
+            found = self._entries(start, end, f'|> sort(columns: ["_time"], desc: true) |> limit(n: {int(limit)})')
+            if len(found) == limit or start.slot == oldest:
+                break
+        return found
+
+    def earliest(self) -> Position:
+        return Position(self._retention.oldest(), 0)
+
+    def put_document(self, kind: str, key: str, text: str | None) -> None:
+        check_document(kind, key, text)
+        self._put(f"document.{kind}", key, text)
+
+    def documents(self, kind: str) -> dict[str, str]:
+        return dict(sorted(self._texts(f"document.{kind}").items()))
+
+    def _end(self) -> Position | None:
+        checkpoint = self.checkpoint()
+        return checkpoint.end if checkpoint else None
+
+    def _entries(self, start: Position, end: Position, more: str) -> tuple[LogEntry, ...]:
+        parameters = {"start": _nanoseconds(start), "stop": _nanoseconds(end)}
+        rows = self._ask(
+            f'{_EVENTS} |> keep(columns: ["_time", "_value"]) {more}'
+            " |> map(fn: (r) => ({at: int(v: r._time), event: r._value}))",
+            parameters,
+        )
+        return tuple(LogEntry(_position(int(row["at"])), event_from_text(row["event"])) for row in rows)
+
+    def _put(self, kind: str, key: str, text: str | None) -> None:
+        encoded = "" if text is None else json.dumps(text)
+        pieces = [encoded[first : first + _PIECE] for first in range(0, len(encoded), _PIECE)]
+        fields = [f"pieces={len(pieces)}i", *(f"text{number}={quoted(piece)}" for number, piece in enumerate(pieces))]
+        tags = f"kind={quote(kind, safe='')},key={quote(key, safe='')}"
+        self._send(f"{_TEXT},{tags} {','.join(fields)} {self._today()}", "s")
+
+    def _texts(self, kind: str, days: int | None = None) -> dict[str, str]:
+        """Return the newest text of each key of a kind, written in the last days or, without a number, ever."""
+        back = self._retention.days if days is None else days
+        stop = self._today() + 2 * _DAY_SECONDS
+        start = stop - (back + 2) * _DAY_SECONDS
+        parameters = {"start": start * _NANOSECONDS, "stop": stop * _NANOSECONDS, "kind": quote(kind, safe="")}
+        newest: dict[str, str] = {}
+        fields: dict[str, dict[str, str]] = {}
+        for row in self._ask(_TEXTS, parameters):
+            key = row["key"]
+            if row["_time"] > newest.get(key, ""):
+                newest[key], fields[key] = row["_time"], {}
+            if row["_time"] == newest[key]:
+                fields[key][row["_field"]] = row["_value"]
+        return {
+            unquote(key): json.loads("".join(_pieces(found))) for key, found in fields.items() if found["pieces"] != "0"
+        }
+
+    def _today(self) -> int:
+        """Return the start of the present day of UTC, in seconds since the epoch."""
+        return int(self._clock.now()) // _DAY_SECONDS * _DAY_SECONDS
+
+
+def _pieces(fields: dict[str, str]) -> Iterable[str]:
+    return (fields[f"text{number}"] for number in range(int(fields["pieces"])))
+
+
+def _nanoseconds(position: Position) -> int:
+    return position.slot * _SLOT + position.ordinal
+
+
+def _position(nanoseconds: int) -> Position:
+    slot, ordinal = divmod(nanoseconds, _SLOT)
+    return Position(Slot(slot), ordinal)
+
+
+def _line(entry: LogEntry) -> str:
+    event = entry.event
+    return f"{_ENTRY} {','.join(_fields(event))} {_nanoseconds(entry.position)}"
+
+
+def _fields(event: Event) -> Iterable[str]:
+    yield f"event={quoted(event_text(event))}"
+    words = {
+        "id": event.id,
+        "kind": event.kind.value,
+        "rule": event.rule,
+        "severity": event.severity.name.lower(),
+        "exchange": event.subject.exchange,
+        "metric": event.subject.metric,
+        "measure": event.subject.measure.value if event.subject.measure else "",
+    }
+    yield from (f"{name}={quoted(word)}" for name, word in words.items())
+    numbers = {"value": event.value, "baseline": event.baseline, "ratio": event.ratio, "threshold": event.threshold}
+    yield from (f"{name}={number!r}" for name, number in numbers.items() if math.isfinite(number))

@@ -1,0 +1,64 @@
+"""What every backend's log of breaches checks alike before it writes. It knows no backend."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+
+from services.core.breaches import Checkpoint, LogEntry, Position
+from services.core.errors import CursorExpiredError, InvalidInputError, LogMovedError
+from services.core.model import slot_time
+
+LONGEST_TEXT = 1_000_000
+_NAME = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+def check_append(expected: Position | None, entries: Sequence[LogEntry], checkpoint: Checkpoint) -> None:
+    """Raise ValueError for an append that breaks the interface's rules: a defect of the caller's."""
+    places = [entry.position for entry in entries]
+    ordered = all(one < other for one, other in itertools.pairwise(places))
+    if not ordered or (places and (places[-1] >= checkpoint.end or (expected is not None and places[0] < expected))):
+        raise ValueError(f"entries at {places[:3]}… do not lie between {expected} and {checkpoint.end}")
+    if expected is not None and checkpoint.end < expected:
+        raise ValueError(f"a log does not go back from {expected} to {checkpoint.end}")
+    check_text("checkpoint", checkpoint.state)
+
+
+def check_document(kind: str, key: str, text: str | None) -> None:
+    """Raise InvalidInputError for a name or a text that no backend keeps."""
+    for field, name in (("kind", kind), ("key", key)):
+        if not _NAME.fullmatch(name):
+            raise InvalidInputError(
+                field, f"{name[:40]!r} cannot be a name", "1 to 200 printable ASCII characters, no spaces"
+            )
+    if text is not None:
+        check_text("text", text)
+
+
+def check_text(field: str, text: str) -> None:
+    """Raise InvalidInputError for a text that is empty or too long."""
+    if not 0 < len(text) <= LONGEST_TEXT:
+        raise InvalidInputError(field, f"{len(text)} characters", f"1 to {LONGEST_TEXT}")
+
+
+def check_end(end: Position | None, expected: Position | None, checkpoint: Checkpoint) -> bool:
+    """Return whether an append is still to be done; False where it is done already.
+
+    Raises LogMovedError where the log ends neither at `expected` nor where the append would lead.
+    """
+    if end == expected and end != checkpoint.end:
+        return True
+    if end == checkpoint.end:
+        return end == expected  # the checkpoint alone may be new
+    raise LogMovedError(f"the log ends at {_shown(end)} and not at {_shown(expected)}")
+
+
+def check_position(position: Position, earliest: Position) -> None:
+    """Raise CursorExpiredError for a place that is no longer kept."""
+    if position < earliest:
+        raise CursorExpiredError(f"the log begins at {_shown(earliest)}")
+
+
+def _shown(position: Position | None) -> str:
+    return "nothing" if position is None else f"{slot_time(position.slot):%Y-%m-%dT%H:%MZ}+{position.ordinal}"
