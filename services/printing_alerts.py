@@ -14,7 +14,7 @@ from typing import Any
 import click
 import tickwatch
 
-from services.printing import minute, number, print_rows, utc
+from services.printing import minute, print_rows, utc
 
 _COLOURS = {"info": "cyan", "warning": "yellow", "critical": "red"}
 _CLEAR_LINE = "\r\x1b[2K"
@@ -105,11 +105,9 @@ class JsonPrinter:
 
 def event_line(event: tickwatch.Event) -> str:
     """Return an event in a line: when, what, how grave, on which series, why, by which rule."""
-    what = click.style(f"{_what(event):<9}", bold=event.opening)
-    severity = click.style(f"{event.severity:<8}", fg=_COLOURS.get(event.severity))
     marks = "".join(f", {word}" for word, holds in (("late", event.late), ("silenced", event.silenced)) if holds)
-    rule = click.style(f"[{event.rule}{marks}]", dim=True)
-    return f"{minute(event.time)}  {what}  {severity}  {_subject(event):<26}  {_why(event)}  {rule}"
+    what = "opened" if event.opening else event.kind
+    return _line(event, click.style(f"{what:<9}", bold=event.opening), _why(event), f"[{event.rule}{marks}]")
 
 
 def event_row(event: tickwatch.Event) -> dict[str, Any]:
@@ -175,18 +173,14 @@ def print_silences(silences: Sequence[tickwatch.Silence]) -> None:
 
 
 def _episode_line(episode: tickwatch.Episode) -> str:
-    opening = episode.opening
-    severity = click.style(f"{opening.severity:<8}", fg=_COLOURS.get(opening.severity))
     count = f"{episode.breach_count} breach{'' if episode.breach_count == 1 else 'es'}"
-    rule = click.style(f"[{opening.rule}]", dim=True)
-    return (
-        f"{minute(opening.time)}  {episode.state:<9}  {severity}  {_subject(opening):<26}  "
-        f"{count}, the last at {minute(episode.last_breach_time)}  {rule}"
-    )
+    why = f"{_subject(episode.opening)}: {count}, the last at {minute(episode.last_breach_time)}"
+    return _line(episode.opening, f"{episode.state:<9}", why, f"[{episode.opening.rule}]")
 
 
-def _what(event: tickwatch.Event) -> str:
-    return "opened" if event.opening else event.kind
+def _line(event: tickwatch.Event, what: str, why: str, rule: str) -> str:
+    severity = click.style(f"{event.severity:<8}", fg=_COLOURS.get(event.severity))
+    return f"{minute(event.time)}  {what}  {severity}  {why}  {click.style(rule, dim=True)}"
 
 
 def _subject(event: tickwatch.Event) -> str:
@@ -194,14 +188,11 @@ def _subject(event: tickwatch.Event) -> str:
 
 
 def _why(event: tickwatch.Event) -> str:
-    """Return what people need to know; a message may have been written by anybody, so it cannot move the cursor."""
-    why = _plain(event.message)
-    if not why and event.value is not None:
-        why = number(event.value)
-    if event.resolved_reason:
-        why = f"{event.resolved_reason.replace('_', ' ')}; {why}" if why else event.resolved_reason.replace("_", " ")
-    return why
+    """Return what people need to know, with the series in it; the product's own messages begin with that."""
+    subject, message = _subject(event), _plain(event.message)
+    return message if message.startswith(subject) else f"{subject}: {message}"
 
 
 def _plain(text: str) -> str:
+    """Return text that anybody may have written as what it cannot do without: printable characters."""
     return "".join(character if character.isprintable() else " " for character in text)
