@@ -178,6 +178,38 @@ class QueryMetrics:
         )
 
 
+class EvaluationMetrics:
+    """How the evaluation of rules fares, in the one process that evaluates."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.behind_seconds = Gauge(
+            "tickwatch_engine_behind_seconds",
+            "Time since the end of the newest slot that this process has evaluated for every series.",
+            registry=registry,
+        )
+        self.events = Counter(
+            "tickwatch_events_total", "Events appended to the log of breaches.", ("rule", "kind"), registry=registry
+        )
+        self.late_points = Counter(
+            "tickwatch_late_points_total",
+            "Points that came after their slot had been evaluated, and were new or different.",
+            registry=registry,
+        )
+        self.refused_points = Counter(
+            "tickwatch_future_points_total",
+            "Points refused because they lie in the future: a collector's clock is wrong.",
+            registry=registry,
+        )
+        self.rules_loaded = Gauge(
+            "tickwatch_rules_last_load_successful",
+            "1 if the rules file was read without a problem when it last changed, else 0; the last good set holds.",
+            registry=registry,
+        )
+        self.failures = Counter(
+            "tickwatch_engine_failures_total", "Steps of the evaluation that failed.", registry=registry
+        )
+
+
 class AlertStreamMetrics:
     """How the alerter's streams keep up with the log of breaches."""
 
@@ -205,6 +237,47 @@ class AlertStreamMetrics:
         self.dropped_subscribers = Counter(
             "tickwatch_breach_streams_dropped_total",
             "Streams of breaches ended because their reader was too slow.",
+            registry=registry,
+        )
+
+
+class NotifierMetrics:
+    """How receivers of webhooks take what they are sent, in the one process that notifies."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.delivered = Counter(
+            "tickwatch_notifications_delivered_total",
+            "Events that a receiver has taken.",
+            ("receiver",),
+            registry=registry,
+        )
+        self.retried = Counter(
+            "tickwatch_notifications_retried_total",
+            "Requests that failed and are made again: no answer, 429 or 5xx.",
+            ("receiver",),
+            registry=registry,
+        )
+        self.dead = Counter(
+            "tickwatch_notifications_dead_total",
+            "Events given up: refused, or tried in vain for as long as the receiver is tried.",
+            ("receiver",),
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "tickwatch_notification_lag_seconds",
+            "Time since the minute in which the oldest event still owed to a receiver was found; 0 if none is.",
+            ("receiver",),
+            registry=registry,
+        )
+        self.dropped_letters = Counter(
+            "tickwatch_dead_letters_dropped_total",
+            "Dead letters deleted because there were too many.",
+            registry=registry,
+        )
+        self.heartbeats = Counter(
+            "tickwatch_heartbeats_total",
+            "Signs of life that were due: sent, failed, or withheld because evaluation is behind.",
+            ("outcome",),
             registry=registry,
         )
 
