@@ -1,0 +1,291 @@
+"""Evaluates the rules on what is written to the store, and appends what it finds to the log of breaches.
+
+A thread: it reads what is new, evaluates it, appends events and checkpoint together, and only then tells whoever serves
+the log. All it must remember is in the log and in the points, so it may be killed at any moment and started anywhere
+else: it goes on where the checkpoint says, catching up first. It knows no wire format and no receiver.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+from services.alerter.evaluator import Evaluator, Watched, slots_kept
+from services.alerter.logged import LoggedEvents
+from services.alerter.recent import Recent
+from services.alerter.reevaluation import evaluate_again
+from services.alerter.rulebook import RuleBook
+from services.core.breach_documents import AlertState, state_from_text, state_text
+from services.core.breaches import Checkpoint, Event, LogEntry, Position
+from services.core.clock import Clock
+from services.core.errors import CursorExpiredError, InvalidCursorError, LogMovedError, StoreError
+from services.core.model import DAY_SLOTS, SLOT_SECONDS, Points, Series, Slot, Window, last_complete_slot
+from services.core.rules import Missing, Rule
+from services.core.store.base import BreachLog, Mark, MetricReader
+from services.core.telemetry import EvaluationMetrics
+
+_log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 60.0
+"""How long after its end a slot may still get its points from a run that is late, before they count as missing."""
+
+CATCH_UP_SLOTS = DAY_SLOTS
+"""How far back evaluation goes on after it has been away; older slots are skipped, and the log says nothing of them."""
+
+_REMEMBERED_SLOTS = DAY_SLOTS + 120
+_CHUNK_SLOTS = 240
+_PAGE_ENTRIES = 1000
+_LONGEST_PAUSE_SECONDS = 10.0
+_AHEAD_SLOTS = 1
+
+
+class Engine:
+    """Evaluation, alone on its log. `healthy` says whether it keeps up.
+
+    `silenced(event)` says whether a silence holds for it; `on_append()` is called after each append, from this thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: MetricReader,
+        log: BreachLog,
+        rules: RuleBook,
+        clock: Clock,
+        metrics: EvaluationMetrics,
+        silenced: Callable[[Event], bool] = lambda _event: False,
+        on_append: Callable[[], None] = lambda: None,
+        poll_interval_seconds: float = 1.0,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
+        self._reader = reader
+        self._log = log
+        self._rules = rules
+        self._clock = clock
+        self._metrics = metrics
+        self._silenced = silenced
+        self._on_append = on_append
+        self._interval = poll_interval_seconds
+        self._grace = grace_seconds
+        self._evaluator: Evaluator | None = None
+        self._logged = LoggedEvents()
+        self._mark = Mark("")
+        self._end: Position | None = None
+        self._written: AlertState | None = None
+        self._failures = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin evaluating in a thread of its own."""
+        self._thread = threading.Thread(target=self._run, name="tickwatch-engine", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; returns when it has ended, at most one step later."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def behind_seconds(self) -> float:
+        """Time since the end of the last slot that is evaluated for every series; infinite before the first."""
+        if self._written is None:
+            return float("inf")
+        return max(0.0, self._clock.now() - (self._written.evaluated + 1) * SLOT_SECONDS)
+
+    def step(self) -> bool:
+        """Evaluate once whatever is new; return whether store and log could be used. Never raises."""
+        try:
+            if self._evaluator is None:
+                self._load()
+            self._poll()
+        except LogMovedError:
+            self._failed("another evaluator has appended to the log: going on from what it says")
+            self._evaluator = None
+        except (CursorExpiredError, InvalidCursorError) as error:
+            self._failed(f"the store cannot continue from where it was read ({error}): reading it anew")
+            self._evaluator, self._mark = None, Mark("")
+        except StoreError as error:
+            self._failed(f"cannot evaluate: {error}")
+            self._evaluator = None
+        except Exception as error:  # noqa: BLE001 - see below; it is logged
+            # A defect in a batch must not end the thread silently: it shows in the health and the log.
+            _log.exception("evaluation failed")
+            self._failed(str(error))
+            self._evaluator = None
+        else:
+            self._failures = 0
+        return not self._failures
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.step()
+            self._stop.wait(min(self._interval * 2 ** min(self._failures, 10), _LONGEST_PAUSE_SECONDS + self._interval))
+
+    def _failed(self, words: str) -> None:
+        if not self._failures:
+            _log.warning("%s", words)
+        self._failures += 1
+        self._metrics.failures.inc()
+
+    def _present(self) -> Evaluator:
+        assert self._evaluator is not None, "loading comes first"  # noqa: S101 - the order of `step`
+        return self._evaluator
+
+    # Beginning, at first or again.
+
+    def _load(self) -> None:
+        """Take up evaluation where the log's checkpoint says, or begin with the slot in progress."""
+        complete = last_complete_slot(self._clock.now())
+        present = self._reader.mark()
+        checkpoint = self._log.checkpoint()
+        self._end = checkpoint.end if checkpoint else None
+        state = state_from_text(checkpoint.state) if checkpoint else AlertState(complete, Slot(complete + 1), {})
+        if complete - state.evaluated > CATCH_UP_SLOTS:
+            _log.warning("evaluation was away for over a day: the slots before the last day are skipped")
+            skipped = Slot(complete - CATCH_UP_SLOTS)
+            state = dataclasses.replace(state, evaluated=skipped, began=Slot(skipped + 1), ahead={})
+        self._read_log(complete)
+        rules = self._rules.refresh()
+        start = state.evaluated + 1 - slots_kept(rules.rules)
+        recent = Recent(complete + 1 - start, Slot(complete + 1))
+        recent.fill(self._reader.read_window(Window(Slot(start), Slot(complete + 2))))
+        evaluator = Evaluator(recent, state)
+        self._mark, missed = self._since(Mark(state.mark), present)
+        removed = evaluator.adopt(rules.rules, rules.expected)
+        self._evaluator = evaluator
+        self._append(removed)
+        self._reevaluate(
+            [(series, slot) for series, slot, _, _ in missed.rows() if state.began <= slot <= state.evaluated]
+        )
+
+    def _since(self, known: Mark, present: Mark) -> tuple[Mark, Points]:
+        """Return where to follow from, and what was written since the checkpoint was."""
+        if known:
+            try:
+                changes = self._reader.read_since(known)
+            except (CursorExpiredError, InvalidCursorError) as error:
+                _log.warning("what came late while nobody evaluated is not known: %s", error)
+            else:
+                return changes.mark, changes.points
+        return present, Points.of(())
+
+    def _read_log(self, complete: int) -> None:
+        """Remember what the log says of the last day."""
+        self._logged = LoggedEvents()
+        position = max(Position(Slot(complete - _REMEMBERED_SLOTS), 0), self._log.earliest())
+        while entries := self._log.read_after(position, _PAGE_ENTRIES):
+            self._logged.add(entry.event for entry in entries)
+            position = entries[-1].after
+
+    # Going on.
+
+    def _poll(self) -> None:
+        evaluator = self._present()
+        now = self._clock.now()
+        complete = last_complete_slot(now)
+        # The runs' records follow their points: read in this order, a slot is never closed before its points are in.
+        runs = self._newest_runs() if evaluator.evaluated < complete else {}
+        changes = self._reader.read_since(self._mark)
+        points = self._plausible(changes.points, complete + 1 + _AHEAD_SLOTS)
+        late = evaluator.take(points)
+        removed = evaluator.adopt(*self._rules_in_force())
+        evaluator.close(complete, last_complete_slot(now - self._grace), runs)
+        self._append(removed)
+        while True:
+            self._append(evaluator.advance(_CHUNK_SLOTS))
+            if evaluator.finished or self._stop.is_set():
+                break
+        self._reevaluate([(evaluator.series_of(row), slot) for row, slot in late])
+        # Only now: whoever takes over from a checkpoint of this poll reads its points again, the late ones included.
+        self._mark = changes.mark
+        self._logged.forget_before(complete - _REMEMBERED_SLOTS)
+        self._metrics.behind_seconds.set(self.behind_seconds)
+
+    def _newest_runs(self) -> dict[str, Slot]:
+        """Return the newest slot that a run of each exchange has reported."""
+        newest: dict[str, Slot] = {}
+        for run in self._reader.latest_runs():
+            newest[run.exchange] = max(run.slot, newest.get(run.exchange, run.slot))
+        return newest
+
+    def _rules_in_force(self) -> tuple[Sequence[Rule], Sequence[Series]]:
+        rules = self._rules.refresh()
+        self._metrics.rules_loaded.set(0 if rules.error else 1)
+        return rules.rules, rules.expected
+
+    def _plausible(self, points: Points, end: int) -> Points:
+        """Leave out points from the future, which a collector with a wrong clock has written."""
+        keep = points.slots < end
+        if keep.all():
+            return points
+        self._metrics.refused_points.inc(int((~keep).sum()))
+        return Points(
+            points.series, points.series_index[keep], points.slots[keep], points.values[keep], points.qualities[keep]
+        )
+
+    def _reevaluate(self, late: Iterable[tuple[Series, Slot]]) -> None:
+        """Evaluate again what late points touch, and append what that changes."""
+        evaluator = self._present()
+        oldest = max(evaluator.began, Slot(last_complete_slot(self._clock.now()) - CATCH_UP_SLOTS))
+        first: dict[Series, Slot] = {}
+        for series, slot in late:
+            self._metrics.late_points.inc()
+            if slot >= oldest:
+                first[series] = min(slot, first.get(series, slot))
+        groups: dict[tuple[str, Slot], set[Series]] = {}
+        for series, slot in first.items():
+            for watched in evaluator.selecting(series):
+                groups.setdefault((watched.rule.name, slot), set()).update(_together(watched, series))
+        for (name, since), together in sorted(groups.items()):
+            watched = evaluator.watched(name)
+            chosen = sorted(each for each in together if evaluator.reached(watched, [each])[0] >= since)
+            if not chosen:
+                continue
+            correction = evaluate_again(
+                watched.rule,
+                chosen,
+                since,
+                evaluator.reached(watched, chosen),
+                reader=self._reader,
+                logged=self._logged,
+                began=evaluator.began,
+            )
+            evaluator.reopen(watched, correction.subjects, correction.episodes)
+            self._append(correction.events)
+
+    def _append(self, events: Sequence[Event]) -> None:
+        """Write events and checkpoint to the log, if either is new, and then say so."""
+        state = self._present().state(self._mark)
+        if not events and self._end is not None and not self._is_news(state):
+            return
+        entries: list[LogEntry] = []
+        end = self._end or Position(state.evaluated, 0)
+        for event in events:
+            if event.slot > end.slot:
+                end = Position(event.slot, 0)
+            entries.append(LogEntry(end, dataclasses.replace(event, silenced=self._silenced(event))))
+            end = entries[-1].after
+        if state.evaluated > end.slot:
+            end = Position(state.evaluated, 0)
+        self._log.append(self._end, entries, Checkpoint(end, state_text(state)))
+        self._end, self._written = end, state
+        self._logged.add(entry.event for entry in entries)
+        for entry in entries:
+            self._metrics.events.labels(entry.event.rule, entry.event.kind.value).inc()
+        self._on_append()
+
+    def _is_news(self, state: AlertState) -> bool:
+        """Whether a checkpoint would say anything that the last one did not, but for the mark."""
+        return self._written is None or dataclasses.replace(state, mark=self._written.mark) != self._written
+
+
+def _together(watched: Watched, series: Series) -> Iterable[Series]:
+    """Return what has to be evaluated with a series: in missing rules all that is selected of its exchange."""
+    if not isinstance(watched.rule.condition, Missing):
+        return (series,)
+    exchange = series.metric.partition(":")[0]
+    return (each for each in watched.series if each.metric.partition(":")[0] == exchange)

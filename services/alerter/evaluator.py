@@ -1,0 +1,260 @@
+"""All rules in force over all series: who has been evaluated up to where, and what that found.
+
+It holds the states between steps and knows which slots are closed; it reads no store, writes no log and asks no clock.
+A series is evaluated as soon as its point is there; once a slot is *closed* for an exchange, everybody of that exchange
+who has no point in it is evaluated as missing it. One thread uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.alerter.evaluation import Block, State, history, open_episodes, restore, step
+from services.alerter.events import event_order, removal_event, to_events
+from services.alerter.recent import Recent
+from services.alerter.states import STALE_SLOTS
+from services.core.breach_documents import AlertState, OpenEpisode
+from services.core.breaches import Event, Subject
+from services.core.model import Points, Series, Slot, Slots
+from services.core.rules import Missing, Rule
+
+Rows = NDArray[np.intp]
+
+_SPARE_SLOTS = 180
+"""How many slots more than rules look back on are kept, so that a short outage needs no reading anew."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """A rule, the series that it selects, and where they stand."""
+
+    rule: Rule
+    series: tuple[Series, ...]
+    rows: Rows
+    state: State
+    places: Mapping[Series, int]
+
+
+def slots_kept(rules: Iterable[Rule]) -> int:
+    """Return how many slots of the past `Recent` must have for these rules."""
+    return max((history(rule) for rule in rules), default=0) + _SPARE_SLOTS
+
+
+class Evaluator:
+    """Evaluates rules over recent values, from where an `AlertState` says it was."""
+
+    def __init__(self, recent: Recent, state: AlertState) -> None:
+        self._recent = recent
+        self.began = state.began
+        self._evaluated = state.evaluated
+        self._ahead = dict(state.ahead)
+        self._closed: dict[str, int] = {}
+        self._done: dict[str, int] = {}
+        self._reached: Slots = np.empty(0, np.int64)
+        self._newest: Slots = np.empty(0, np.int64)
+        self._exchanges: list[str] = []
+        self._watched: dict[str, Watched] = {}
+        self._known_rows = 0
+        self._expected: tuple[Series, ...] = ()
+        self._orphans: dict[str, list[OpenEpisode]] = {rule: [] for rule in state.rules} | _by_rule(state.episodes)
+
+    # Rules and series.
+
+    def adopt(self, rules: Sequence[Rule], expected: Sequence[Series]) -> list[Event]:
+        """Take over the rules in force and the expected series; return the ends of episodes that nothing watches now.
+
+        A rule whose version has changed goes on with its open episodes; a new one begins with the next slot.
+        """
+        self._recent.add(expected)
+        self._note_rows()
+        same = tuple(expected) == self._expected and self._known_rows == len(self._recent.series)
+        self._expected, self._known_rows = tuple(expected), len(self._recent.series)
+        ended: list[Event] = []
+        wanted = {rule.name: rule for rule in rules}
+        for name in [*self._watched, *self._orphans]:
+            if name not in wanted:
+                ended += [removal_event(episode, self._evaluated + 1) for episode in self._forget(name)]
+        for rule in rules:
+            watched = self._watched.get(rule.name)
+            if same and watched is not None and watched.rule.version == rule.version:
+                continue
+            ended += self._watch(rule, self._forget(rule.name))
+        return sorted(ended, key=event_order)
+
+    def _forget(self, name: str) -> list[OpenEpisode]:
+        """Stop watching a rule; return its open episodes."""
+        watched = self._watched.pop(name, None)
+        orphans = self._orphans.pop(name, [])
+        return list(open_episodes(watched.state, watched.rule)) if watched else orphans
+
+    def _watch(self, rule: Rule, episodes: Sequence[OpenEpisode]) -> list[Event]:
+        """Watch a rule from its open episodes on; return the ends of those whose subject it no longer selects."""
+        missing = isinstance(rule.condition, Missing)
+        series = tuple(
+            each for each in (self._expected if missing else self._recent.series) if rule.selector.selects(each)
+        )
+        rows = self._recent.add(series).astype(np.intp)
+        subjects = {Subject(each.metric.partition(":")[0], each.metric, each.measure) for each in series}
+        if missing:
+            subjects |= {Subject(each.exchange) for each in subjects}
+        going_on = [episode for episode in episodes if episode.opening.subject in subjects]
+        evaluated = self._of_exchanges(self._done, rows) if missing else self._reached[rows]
+        block = Block(self._recent.start, self._recent.values, rows)
+        state = restore(rule, series, evaluated, block, began=self.began, episodes=going_on)
+        self._watched[rule.name] = Watched(
+            rule, series, rows, state, {each: place for place, each in enumerate(series)}
+        )
+        return [
+            removal_event(episode, self._evaluated + 1)
+            for episode in episodes
+            if episode.opening.subject not in subjects
+        ]
+
+    def _note_rows(self) -> None:
+        """Give rows that are new where they stand: at their exchange's last closed slot."""
+        for series in self._recent.series[len(self._exchanges) :]:
+            exchange = series.metric.partition(":")[0]
+            self._exchanges.append(exchange)
+            if exchange not in self._done:
+                self._done[exchange] = self._ahead.pop(Subject(exchange).key, self._evaluated)
+                self._closed[exchange] = self._done[exchange]
+            subject = Subject(exchange, series.metric, series.measure)
+            at = self._ahead.pop(subject.key, self._done[exchange])
+            self._reached = np.append(self._reached, at)
+            self._newest = np.append(self._newest, -1)
+
+    # Points and slots.
+
+    @property
+    def evaluated(self) -> Slot:
+        """The last slot that has been evaluated for every series."""
+        return Slot(min(self._done.values(), default=self._evaluated))
+
+    def take(self, points: Points) -> list[tuple[int, Slot]]:
+        """Put points in; return those that come late, as row and slot: evaluated already, and new or different.
+
+        What lies before the first slot ever evaluated is history and never late.
+        """
+        if not len(points):
+            return []
+        self._recent.advance(int(points.slots.max()) + 1)
+        rows, slots, before = self._recent.apply(points)
+        self._note_rows()
+        np.maximum.at(self._newest, rows, slots)
+        late = (slots <= self._reached[rows]) & (slots >= self.began) & (before != points.values)
+        return sorted({(row, Slot(slot)) for row, slot in zip(rows[late].tolist(), slots[late].tolist(), strict=True)})
+
+    def close(self, complete: int, waited: int, runs: Mapping[str, Slot]) -> None:
+        """Close slots up to `complete`, the last that has ended.
+
+        A slot is closed for an exchange once it lies at or before `waited`, or once a run has reported it (`runs`: the
+        newest slot of each exchange's runs) and every series that was alive just before it has its point.
+        """
+        self._recent.advance(complete + 1)
+        if not self._closed:
+            self._evaluated = Slot(max(self._evaluated, waited))
+        for exchange, closed in self._closed.items():
+            rows = np.array([row for row, each in enumerate(self._exchanges) if each == exchange], np.intp)
+            slot = closed + 1
+            while slot <= complete and (slot <= waited or self._is_whole(rows, slot, runs.get(exchange, Slot(-1)))):
+                slot += 1
+            self._closed[exchange] = slot - 1
+
+    def _is_whole(self, rows: Rows, slot: int, run: int) -> bool:
+        if run < slot:
+            return False
+        at = slot - self._recent.start
+        if at < STALE_SLOTS:
+            return False
+        values = self._recent.values[rows, at - STALE_SLOTS : at + 1]
+        present = ~np.isnan(values)
+        alive = present[:, :-1].any(axis=1)
+        return bool(present[alive, -1].all())
+
+    def _of_exchanges(self, slots: Mapping[str, int], rows: Rows | None = None) -> Slots:
+        """Return for each of these rows, or of all, what holds for its exchange."""
+        exchanges = self._exchanges if rows is None else [self._exchanges[row] for row in rows.tolist()]
+        return np.array([slots[exchange] for exchange in exchanges], np.int64)
+
+    # Evaluation.
+
+    def advance(self, most_slots: int = 240) -> list[Event]:
+        """Evaluate what is there, at most so many slots at once; return the events in order."""
+        limit = min(self.evaluated, int(self._reached.min(initial=self.evaluated))) + most_slots
+        closed = np.minimum(self._of_exchanges(self._closed), limit)
+        through = np.maximum(np.minimum(np.maximum(closed, self._newest), limit), self._reached)
+        self._recent.advance(int(max(through.max(initial=-1), closed.max(initial=-1))) + 1)
+        events: list[Event] = []
+        for watched in self._watched.values():
+            missing = isinstance(watched.rule.condition, Missing)
+            block = Block(self._recent.start, self._recent.values, watched.rows)
+            reach = (closed if missing else through)[watched.rows]
+            watched.state, found = step(watched.state, block, reach, watched.rule)
+            events += to_events(found, watched.state, watched.rule)
+        self._reached = through
+        self._done = {exchange: min(slot, limit) for exchange, slot in self._closed.items()}
+        self._evaluated = max(self._evaluated, self.evaluated)
+        return sorted(events, key=event_order)
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything that is there has been evaluated."""
+        return self._done == self._closed and bool((self._reached >= self._newest).all())
+
+    # What late points ask for.
+
+    def selecting(self, series: Series) -> list[Watched]:
+        """Return the rules that watch a series."""
+        return [watched for watched in self._watched.values() if series in watched.places]
+
+    def watched(self, name: str) -> Watched:
+        """Return a rule that is in force."""
+        return self._watched[name]
+
+    def series_of(self, row: int) -> Series:
+        """Return the series of a row."""
+        return self._recent.series[row]
+
+    def reached(self, watched: Watched, series: Iterable[Series]) -> Slots:
+        """Return the last slot evaluated of each of these series under a rule."""
+        return watched.state.evaluated[[watched.places[each] for each in series]]
+
+    def reopen(self, watched: Watched, subjects: Collection[Subject], episodes: Sequence[OpenEpisode]) -> None:
+        """Replace the open episodes of these subjects under a rule, after they were evaluated anew elsewhere."""
+        others = [each for each in open_episodes(watched.state, watched.rule) if each.opening.subject not in subjects]
+        block = Block(self._recent.start, self._recent.values, watched.rows)
+        watched.state = restore(
+            watched.rule,
+            watched.series,
+            watched.state.evaluated[: len(watched.series)],
+            block,
+            began=self.began,
+            episodes=[*others, *episodes],
+        )
+
+    # What a checkpoint must say.
+
+    def state(self, mark: str) -> AlertState:
+        """Return what evaluation can go on from, together with the points."""
+        evaluated = self.evaluated
+        ahead = {Subject(exchange).key: Slot(slot) for exchange, slot in self._done.items() if slot > evaluated}
+        for row in np.flatnonzero(self._reached > self._of_exchanges(self._done)).tolist():
+            series = self._recent.series[row]
+            key = Subject(self._exchanges[row], series.metric, series.measure).key
+            ahead[key] = Slot(int(self._reached[row]))
+        episodes = [
+            episode for watched in self._watched.values() for episode in open_episodes(watched.state, watched.rule)
+        ]
+        rules = {name: watched.rule.version for name, watched in sorted(self._watched.items())}
+        return AlertState(evaluated, self.began, rules, tuple(episodes), ahead, mark)
+
+
+def _by_rule(episodes: Iterable[OpenEpisode]) -> dict[str, list[OpenEpisode]]:
+    found: dict[str, list[OpenEpisode]] = {}
+    for episode in episodes:
+        found.setdefault(episode.opening.rule, []).append(episode)
+    return found

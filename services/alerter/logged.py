@@ -1,0 +1,56 @@
+"""What the log says of each subject under each rule in the last day: what late points are compared with.
+
+A withdrawn event counts as never logged. Pure; whoever reads or appends entries passes them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from services.core.breach_documents import OpenEpisode
+from services.core.breaches import Event, EventKind, Subject
+
+
+class LoggedEvents:
+    """Events by rule and subject, each in the order of slots; those withdrawn left out."""
+
+    def __init__(self) -> None:
+        self._events: dict[tuple[str, Subject], dict[str, Event]] = {}
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Take events in the order of the log."""
+        for event in events:
+            of_subject = self._events.setdefault((event.rule, event.subject), {})
+            if event.kind is EventKind.WITHDRAWN:
+                of_subject.pop(event.withdrawn_id, None)
+            else:
+                of_subject[event.id] = event
+
+    def forget_before(self, slot: int) -> None:
+        """Drop what lies before a slot."""
+        for key, events in list(self._events.items()):
+            kept = {name: event for name, event in events.items() if event.slot >= slot}
+            if kept:
+                self._events[key] = kept
+            else:
+                del self._events[key]
+
+    def since(self, rule: str, subject: Subject, slot: int) -> dict[str, Event]:
+        """Return the events of a subject under a rule at or after a slot, by id."""
+        return {name: each for name, each in self._events.get((rule, subject), {}).items() if each.slot >= slot}
+
+    def open_before(self, rule: str, subject: Subject, slot: int) -> OpenEpisode | None:
+        """Return the episode of a subject that was open right before a slot."""
+        past = sorted(
+            (event for event in self._events.get((rule, subject), {}).values() if event.slot < slot),
+            key=lambda event: (event.slot, event.kind is EventKind.BREACH),
+        )
+        if not past or past[-1].kind is EventKind.RESOLVED:
+            return None
+        episode = [event for event in past if event.episode_id == past[-1].episode_id]
+        opening = next((event for event in episode if event.opening), None)
+        if opening is None:
+            return None
+        breaches = [event for event in episode if event.kind is EventKind.BREACH]
+        stale = episode[-1].kind is EventKind.STALE
+        return OpenEpisode(opening, stale, len(breaches), breaches[-1].slot)
