@@ -21,7 +21,7 @@ lint: setup ## ruff, mypy --strict, import-linter, buf, drift of the generated c
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/buf lint protos
 	@if git rev-parse --quiet --verify refs/heads/main >/dev/null 2>&1; then \
-	  $(BIN)/buf breaking protos --against '.git#branch=main,subdir=protos'; \
+	  $(BIN)/buf breaking protos --against "$$(git rev-parse --path-format=absolute --git-common-dir)#branch=main,subdir=protos"; \
 	else echo "lint: no branch main here, so buf breaking has nothing to compare with" >&2; fi
 	@$(BIN)/python protos/generate.py --check
 
