@@ -180,6 +180,16 @@ def query(context: Context, listen: str | None) -> None:
     sys.exit(serve_queries(context.settings(), listen))
 
 
+@cli.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where to answer; else alerter.listen of the settings.")
+@pass_context
+def alerter(context: Context, listen: str | None) -> None:
+    """Evaluate the rules on every new point, notify webhooks, and answer gRPC: WatchBreaches and its kin."""
+    from services.serving_alerts import serve_alerts
+
+    sys.exit(serve_alerts(context.settings(), listen))
+
+
 @cli.command("list")
 @click.option("--exchange", help="Only this exchange's metrics, such as KRAKEN.")
 @_output

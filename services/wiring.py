@@ -8,13 +8,19 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from services.collector.exchanges.base import ExchangeOptions
 from services.core.catalog.base import DEFAULT_MARKETS, Catalog, FixedCatalog
-from services.core.settings import Settings
+from services.core.errors import InvalidSettingError
+from services.core.settings import Settings, WebhookSettings
 from services.core.store import opening
 from services.core.store.base import MetricStore
+
+if TYPE_CHECKING:  # a collector's run need not load what only the alerter uses
+    from services.alerter.webhooks import Receiver
+    from services.core.rules import Rule
 
 
 def open_store(settings: Settings) -> MetricStore:
@@ -58,15 +64,69 @@ def query_arguments(settings: Settings, listen: str | None = None) -> dict[str, 
 
     Page tokens are keyed by what all servers of one store share, so that any of them takes another's.
     """
-    shared = f"{settings.store} {settings.store_token or ''}".encode()
     return {
         "listen": listen or settings.query.listen,
         "poll_interval_seconds": settings.query.poll_interval_seconds,
         "drain_seconds": settings.query.drain_seconds,
         "max_streams": settings.query.max_streams,
         "reflection": settings.query.reflection,
-        "page_token_key": hashlib.blake2b(shared, digest_size=32, person=b"tickwatch-pages").digest(),
+        "page_token_key": _page_token_key(settings),
     }
+
+
+def alerter_arguments(
+    settings: Settings, *, catalog: Catalog | None = None, listen: str | None = None
+) -> dict[str, Any]:
+    """What `services.alerter.server.open_alerter` takes; `catalog` instead of the settings' own.
+
+    Raises InvalidSettingError for a rules file or a webhook's secret that is no good.
+    """
+    from services.alerter.heartbeat import Switch
+    from services.alerter.rulebook import RuleBook
+    from services.core.clock import SystemClock
+
+    alerter, clock = settings.alerter, SystemClock()
+    heartbeat = alerter.heartbeat
+    return {
+        "rules": RuleBook(alerter.rules, catalog or open_catalog(settings), clock, _read_rules),
+        "receivers": [_receiver(name, webhook) for name, webhook in sorted(alerter.webhooks.items())],
+        "switch": heartbeat.url
+        and Switch(heartbeat.url.get_secret_value(), heartbeat.interval_seconds, heartbeat.method.upper()),
+        "clock": clock,
+        "listen": listen or alerter.listen,
+        "poll_interval_seconds": alerter.poll_interval_seconds,
+        "missing_grace_seconds": alerter.grace_seconds,
+        "drain_seconds": alerter.drain_seconds,
+        "max_streams": alerter.max_streams,
+        "reflection": alerter.reflection,
+        "page_token_key": _page_token_key(settings),
+    }
+
+
+def _receiver(name: str, webhook: WebhookSettings) -> Receiver:
+    from services.alerter.webhooks import Receiver
+    from services.core.breaches import Severity
+
+    return Receiver(
+        name,
+        webhook.url.get_secret_value(),
+        webhook.signing_secret(name),
+        min_severity=Severity[webhook.min_severity.upper()],
+        rules=webhook.rules,
+        episodes_only=webhook.delivery == "episodes",
+        timeout_seconds=webhook.timeout_seconds,
+        retry_seconds=webhook.retry_seconds,
+    )
+
+
+def _read_rules(path: Path) -> tuple[Rule, ...]:
+    raise InvalidSettingError("alerter.rules", f"{path}: rules files cannot be read yet", "leave it out")
+
+
+def _page_token_key(settings: Settings) -> bytes:
+    """Return a key that all servers of one store share and nobody else knows, as far as the store has a secret."""
+    shared = f"{settings.store} {settings.store_token or ''}".encode()
+    return hashlib.blake2b(shared, digest_size=32, person=b"tickwatch-pages").digest()
 
 
 def configure_logs(settings: Settings, *, default_level: str | None = None) -> None:

@@ -42,7 +42,7 @@ _AHEAD_SLOTS = 1
 
 
 class Engine:
-    """Evaluation, alone on its log. `healthy` says whether it keeps up.
+    """Evaluation, alone on its log. It may be stopped and started again, as the right to evaluate comes and goes.
 
     `silenced(event)` says whether a silence holds for it; `on_append()` is called after each append, from this thread.
     """
@@ -79,15 +79,20 @@ class Engine:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin evaluating in a thread of its own."""
+        """Begin evaluating, where the log says, in a thread of its own; does nothing while there is one."""
+        if self._thread is not None:
+            return
+        self._stop.clear()
+        self._evaluator = None
         self._thread = threading.Thread(target=self._run, name="tickwatch-engine", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread; returns when it has ended, at most one step later."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
 
     @property
     def behind_seconds(self) -> float:

@@ -1,21 +1,30 @@
-"""AlertService served: the log of breaches followed, streams, server, metrics.
+"""The alerter put together: rules evaluated, receivers notified, the log of breaches followed and served.
 
 `open_alert_server` serves one log to gRPC callers from the moment it is entered; until evaluation has caught up, by
 whichever replica, it is NOT_SERVING and says NOT_READY. It evaluates nothing: whoever does, in this process or in
-another, appends to the log, and here may say so with `poke`.
+another, appends to the log, and here may say so with `poke`. `open_alerter` is the whole: a server, and beside it
+evaluation and notification for as long as this process leads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from services.alerter.engine import GRACE_SECONDS, Engine
 from services.alerter.following import BEHIND_SECONDS, BreachBroadcast, LogFollower
+from services.alerter.heartbeat import Switch
+from services.alerter.leading import AlwaysLeads, Duties, Leadership
+from services.alerter.notifying import Notifier
+from services.alerter.rulebook import RuleBook
 from services.alerter.servicer import SERVICE, AlertServicer
+from services.alerter.silences import Silences
+from services.alerter.webhooks import Receiver
 from services.core.broadcasting import QUEUE_BATCHES
 from services.core.clock import Clock, SystemClock
 from services.core.rpc.interceptors import StreamLimit
@@ -24,7 +33,7 @@ from services.core.rpc.server import RpcServer
 from services.core.store.base import MetricStore
 from services.core.store.gate import StoreGate
 from services.core.streaming import WatchTimes
-from services.core.telemetry import AlertStreamMetrics
+from services.core.telemetry import AlertStreamMetrics, EvaluationMetrics, NotifierMetrics
 
 
 class AlertServer:
@@ -151,3 +160,67 @@ async def open_alert_server(
         rpc.start()
         follower.start()
         yield server
+
+
+@asynccontextmanager
+async def open_alerter(
+    *,
+    store: MetricStore,
+    rules: RuleBook,
+    receivers: Sequence[Receiver] = (),
+    switch: Switch | None = None,
+    leadership: Leadership | None = None,
+    clock: Clock | None = None,
+    registry: CollectorRegistry | None = None,
+    poll_interval_seconds: float = 1.0,
+    missing_grace_seconds: float = GRACE_SECONDS,
+    **serving: Any,  # noqa: ANN401 - passed on as it is
+) -> AsyncIterator[AlertServer]:
+    """Serve a store's log of breaches, and evaluate `rules` and notify for as long as this process leads.
+
+    `receivers` get events by webhook, `switch` a sign of life while evaluation keeps up. `leadership` decides who
+    leads, None: always this process. `poll_interval_seconds` is how often the store is asked for points, and the log
+    for what others have appended; `missing_grace_seconds` how long after a slot's end its points may come before they
+    count as missing. `serving` is what else `open_alert_server` takes.
+
+    On exit another may lead at once, while the streams here are still ending. Raises what `open_alert_server` raises.
+    """
+    clock = clock or SystemClock()
+    registry = registry or CollectorRegistry()
+    leadership = leadership or AlwaysLeads()
+    log = store.breach_log
+    silences = Silences(log, clock)
+    opened = open_alert_server(
+        store=store, clock=clock, registry=registry, poll_interval_seconds=poll_interval_seconds, **serving
+    )
+    async with opened as server:
+        notifier = Notifier(
+            log,
+            receivers,
+            clock=clock,
+            metrics=NotifierMetrics(registry),
+            switch=switch,
+            healthy=lambda: server.serving,
+        )
+
+        def appended() -> None:
+            server.poke()
+            notifier.poke()
+
+        engine = Engine(
+            reader=store,
+            log=log,
+            rules=rules,
+            clock=clock,
+            metrics=EvaluationMetrics(registry),
+            silenced=silences.silenced,
+            on_append=appended,
+            poll_interval_seconds=poll_interval_seconds,
+            grace_seconds=missing_grace_seconds,
+        )
+        duties = Duties(engine, notifier)
+        leadership.start(duties.take_up, duties.lay_down)
+        try:
+            yield server
+        finally:
+            await asyncio.gather(server.drain(), asyncio.to_thread(leadership.stop))

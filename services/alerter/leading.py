@@ -1,0 +1,70 @@
+"""Who evaluates and notifies: one process of all that serve streams from one log.
+
+The seam between the alerter and whatever chooses among replicas. Where there is one process, it is always that one; a
+cluster has a lease. Nothing breaks where two lead for a moment: the log takes an append from one of them at a time, and
+both find the same events under the same ids.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from services.alerter.engine import Engine
+from services.alerter.notifying import Notifier
+
+_log = logging.getLogger(__name__)
+
+
+class Leadership(Protocol):
+    """Decides whether this process leads, and tells whoever has started it.
+
+    `take_up` and `lay_down` are called in turn, never two at once, from any thread; each returns once it is done, which
+    takes at most one step of the evaluation. A leader that hears nothing from where leadership is decided has to call
+    `lay_down` before another may lead.
+    """
+
+    def start(self, take_up: Callable[[], None], lay_down: Callable[[], None]) -> None:
+        """Begin to stand for leadership; returns at once."""
+
+    def stop(self) -> None:
+        """Stand down: `lay_down` if this process leads, then let another lead. Called again it does nothing."""
+
+
+class AlwaysLeads:
+    """The leadership of a process that is alone."""
+
+    def __init__(self) -> None:
+        self._lay_down: Callable[[], None] | None = None
+
+    def start(self, take_up: Callable[[], None], lay_down: Callable[[], None]) -> None:
+        """Lead at once."""
+        self._lay_down = lay_down
+        take_up()
+
+    def stop(self) -> None:
+        """Lead no more."""
+        lay_down, self._lay_down = self._lay_down, None
+        if lay_down is not None:
+            lay_down()
+
+
+class Duties:
+    """What the leader does: evaluate, and notify receivers of what is found."""
+
+    def __init__(self, engine: Engine, notifier: Notifier) -> None:
+        self._engine = engine
+        self._notifier = notifier
+
+    def take_up(self) -> None:
+        """Begin both, each in a thread of its own."""
+        _log.info("this process evaluates and notifies")
+        self._engine.start()
+        self._notifier.start()
+
+    def lay_down(self) -> None:
+        """End both; returns once nothing of them is under way."""
+        self._engine.stop()
+        self._notifier.stop()
+        _log.info("this process no longer evaluates and notifies")
