@@ -279,6 +279,27 @@ def test_what_is_no_database_is_refused(path: pathlib.Path) -> None:
     assert path.read_text().startswith("metric,measure")
 
 
+def test_a_refused_file_is_let_go(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a file is refused for, no connection to it stays open, however long the error is kept."""
+    made: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def remembered(*of: Any, **named: Any) -> sqlite3.Connection:
+        made.append(connect(*of, **named))
+        return made[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", remembered)
+    path.write_text("metric,measure,time,value\n" * 100)
+
+    with pytest.raises(StoreRefusedError) as caught:
+        opened(path)
+
+    assert caught.value.__cause__ is not None
+    assert len(made) == 1
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        made[0].execute("SELECT 1")
+
+
 def test_a_folder_is_refused(tmp_path: pathlib.Path) -> None:
     """A path that is a folder, or leads through a file, is named."""
     with pytest.raises(StoreRefusedError, match="this is a folder; name a file in it"):

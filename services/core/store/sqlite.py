@@ -391,10 +391,14 @@ class SqliteMetricStore(MetricStore):
         connection = sqlite3.connect(
             self._path, timeout=self._timeout_seconds, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA synchronous = FULL")  # a write that returned survives a power cut
-        connection.execute(f"PRAGMA cache_size = -{cache_kibibytes}")
-        connection.execute("PRAGMA wal_autocheckpoint = 4096")  # pages; 16 MiB suits bulk loads
-        connection.execute("PRAGMA journal_size_limit = 67108864")
+        try:
+            connection.execute("PRAGMA synchronous = FULL")  # a write that returned survives a power cut
+            connection.execute(f"PRAGMA cache_size = -{cache_kibibytes}")
+            connection.execute("PRAGMA wal_autocheckpoint = 4096")  # pages; 16 MiB suits bulk loads
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+        except BaseException:
+            connection.close()  # the first of these finds out whether the file is a database at all
+            raise
         return connection
 
     def _migrate(self) -> None:
@@ -450,16 +454,18 @@ class SqliteMetricStore(MetricStore):
         with self._translated():
             if connection is None:
                 connection = self._connect(_READER_CACHE_KIBIBYTES)
+            kept = False
             try:
-                connection.execute("BEGIN")
-                yield connection
-            finally:
-                connection.rollback()
+                try:
+                    connection.execute("BEGIN")
+                    yield connection
+                finally:
+                    connection.rollback()
                 with self._pool_lock:
-                    lent = self._open
-                    if lent:
+                    if kept := self._open:
                         self._idle.append(connection)
-                if not lent:
+            finally:
+                if not kept:
                     connection.close()
 
     @contextlib.contextmanager
