@@ -118,7 +118,7 @@ class ExchangeSettings(_Section):
 class CollectorSettings(_Section):
     """How runs are scheduled."""
 
-    settle_seconds: Annotated[float, Field(ge=0, lt=60)] = 2.0
+    settle_seconds: Annotated[float, Field(ge=0, lt=60, allow_inf_nan=False)] = 2.0
     """How long after a minute's end the loop runs: exchanges publish a minute's last trades a moment late."""
     shards: Annotated[int, Field(ge=1, le=1024)] = 1
     """Among how many collectors the metrics are divided."""
@@ -137,7 +137,7 @@ class QuerySettings(_Section):
     """In how many processes it answers on one port; each fills the cores that Python leaves, and its own memory."""
     poll_interval_seconds: _Seconds = 1.0
     """How often it asks the store for what is new. A minute's points then show within about a second."""
-    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
+    drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
     """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
     max_streams: Annotated[int, Field(ge=1, le=10_000)] = 256
     """How many streams each process serves at once; each takes a thread."""
@@ -211,7 +211,7 @@ class AlerterSettings(_Section):
     grace_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 60.0
     """How long after a slot's end its points may come before they count as missing, unless a run says sooner that it is
     whole. A minute lets a run that has been held up make its next slot."""
-    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
+    drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
     """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
     max_streams: Annotated[int, Field(ge=1, le=100_000)] = 1024
     """How many streams it serves at once; each takes a thread."""
@@ -331,6 +331,23 @@ def _put(values: dict[str, object], steps: tuple[str, ...], value: str, name: st
     here[steps[-1]] = value
 
 
+_EXPECTED = {
+    "string_type": "input should be text, in quotes where it looks like a number",
+    "path_type": "input should be the path of a file, as text",
+    "model_type": "input should be a section of settings, each with its key",
+    "dict_type": "input should be a section of settings, each with its key",
+    "bool_type": "input should be true or false",
+    "bool_parsing": "input should be true or false",
+    "int_type": "input should be a whole number",
+    "int_parsing": "input should be a whole number",
+    "int_from_float": "input should be a whole number",
+    "float_type": "input should be a number",
+    "float_parsing": "input should be a number",
+    "finite_number": "input should be a finite number",
+}
+"""What was expected, by pydantic's kind of error, where its own words are those of programs."""
+
+
 def _readable(error: ValidationError, document: Node | None, origins: Mapping[tuple[str, ...], str]) -> Exception:
     """Say each problem on a line of its own: where it stands, what is wrong, what would be right."""
     problems = []
@@ -342,7 +359,8 @@ def _readable(error: ValidationError, document: Node | None, origins: Mapping[tu
         if detail["type"] in ("extra_forbidden", "literal_error") and (known := _known_keys(steps)) is not None:
             problems.append((where, f"unknown key {name!r}", nearest(steps[-1], known)))
         else:
-            problems.append((where, f"{name}: {_plainly(detail['msg'])}", ""))
+            problem = _EXPECTED.get(detail["type"]) or _plainly(detail["msg"])
+            problems.append((where, f"{name}: {problem}", ""))
     first, *others = problems
     lines = [f"{where}: {problem}" + (f" ({hint})" if hint else "") for where, problem, hint in others]
     return InvalidSettingError(first[0], "\n".join([first[1] + (f" ({first[2]})" if first[2] else ""), *lines]))
