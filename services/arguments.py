@@ -11,6 +11,7 @@ import click
 from services.core.documents import nearest
 from services.core.model import SLOT_SECONDS, Measure, Slot
 
+_HIGHEST_PORT = 65_535
 _UNITS = {"m": 1, "h": 60, "d": 1440}
 
 
@@ -76,10 +77,23 @@ class ShardType(click.ParamType[tuple[int, int]]):
         return int(found[1]), int(found[2])
 
 
+class ServerType(click.ParamType[str]):
+    """Where a service answers: HOST:PORT, or dns:///NAME:PORT for all addresses of a name."""
+
+    name = "server"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401  # click's signature
+        found = re.fullmatch(r"(dns:///)?(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})", str(value))
+        if not found or not 0 < int(found[3]) <= _HIGHEST_PORT:
+            self.fail(f"{value!r} is not HOST:PORT or dns:///NAME:PORT, as in 127.0.0.1:50051", param, ctx)
+        return str(value)
+
+
 DURATION = DurationType()
 TIME = TimeType()
 MEASURE = MeasureType()
 SHARD = ShardType()
+SERVER = ServerType()
 
 
 def to_slot(moment: datetime) -> Slot:

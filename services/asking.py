@@ -14,6 +14,12 @@ Client = TypeVar("Client")
 Answer = TypeVar("Answer")
 
 
+class WrongInput(click.ClickException):  # named as click's own exceptions are
+    """What the service finds wrong about the words that were typed: the exit code is that of wrong usage."""
+
+    exit_code = 2
+
+
 def ask(
     client: AbstractAsyncContextManager[Client],
     address: str,
@@ -37,4 +43,5 @@ def refusal(error: tickwatch.Error, address: str, option: str) -> click.ClickExc
     hint = error.hint
     if error.code == "UNAVAILABLE" and not error.reason:
         hint = f"is one running at {address}? `tickwatch up` starts one; {option} names another"
-    return click.ClickException(f"{error.message}" + (f" ({hint})" if hint else ""))
+    kind = WrongInput if error.code == "INVALID_ARGUMENT" else click.ClickException
+    return kind(f"{error.message}" + (f" ({hint})" if hint else ""))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from services import cli_alerts
-from services.arguments import DURATION, MEASURE, SHARD, TIME, to_slot
+from services.arguments import DURATION, MEASURE, SERVER, SHARD, TIME, to_slot
 from services.core.errors import InvalidInputError, StoreRefusedError, StoreUnavailableError, TickwatchError
 from services.core.model import Measure, Slot
 
@@ -35,6 +35,7 @@ _output = click.option(
 )
 _server = click.option(
     "--server",
+    type=SERVER,
     envvar="TICKWATCH_SERVER",
     default="127.0.0.1:50051",
     show_default=True,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from services.arguments import DURATION, TIME
+from services.arguments import DURATION, SERVER, TIME
 from services.core.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def register(group: click.Group) -> None:
 def _address(command: _Command) -> _Command:
     return click.option(
         "--alerts",
+        type=SERVER,
         envvar="TICKWATCH_ALERTS",
         default="127.0.0.1:50052",
         show_default=True,

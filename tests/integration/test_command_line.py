@@ -8,8 +8,10 @@ import signal
 import sqlite3
 from pathlib import Path
 
+import click
 import pytest
 
+from services.cli import cli
 from tests.support import commands
 from tests.support.exchanges import running_exchange
 from tests.support.needs import require_influxdb
@@ -122,7 +124,7 @@ def test_up_fills_in_the_day_of_a_real_exchange(tmp_path):
 
 
 WRONG = [
-    (["history", "BTCUSD", "price"], 1, "'BTCUSD' is not a metric name"),
+    (["history", "BTCUSD", "price"], 2, "'BTCUSD' is not a metric name"),
     (["history", "SIM:BTCUS", "price"], 1, "did you mean SIM:BTCUSD"),
     (["history", "SIM:BTCUSD", "prize"], 2, "'prize' is not a measure; did you mean 'price'?"),
     (
@@ -133,12 +135,21 @@ WRONG = [
     (["history", "SIM:BTCUSD", "price", "--start", "now"], 2, "'now' is not a time; give ISO 8601"),
     (["history", "SIM:BTCUSD", "price", "--start", "2026-01-01T00:00:30"], 2, "is not on a whole minute"),
     (["history", "SIM:BTCUSD", "price", "--since", "1h", "--start", "2026-01-01"], 2, "give either --since or --start"),
-    (["history", "SIM:BTCUSD", "price", "--start", "2026-01-02", "--end", "2026-01-01"], 1, "end_time"),
+    (["history", "SIM:BTCUSD", "price", "--start", "2026-01-02", "--end", "2026-01-01"], 2, "end_time"),
+    (["history", "SIM:BTCUSD", "price", "--end", "tomorrow"], 2, "'tomorrow' is not a time; give ISO 8601"),
+    (["history", "SIM:BTCUSD", "price", "--interval", "90s"], 2, "'90s' is not a duration"),
+    (["history", "SIM:BTCUSD", "price", "--interval", "2d"], 2, "interval: 172800 s is outside 1 to 1440 minutes"),
     (["history", "SIM:BTCUSD", "price", "--aggregation", "sum"], 2, "'sum' is not one of"),
-    (["rank", "price", "--window", "1m"], 1, "window"),
-    (["rank", "price", "--window", "2d"], 1, "window"),
+    (["history", "SIM:BTCUSD", "price", "--output", "yaml"], 2, "'yaml' is not one of 'table', 'json', 'csv'"),
+    (["history", "SIM:BTCUSD"], 2, "Missing argument 'MEASURE'"),
+    (["rank", "price", "--window", "1m"], 2, "window"),
+    (["rank", "price", "--window", "2d"], 2, "window"),
     (["rank", "price", "--statistic", "variance"], 2, "'variance' is not one of"),
     (["rank", "price", "--limit", "0"], 2, "0 is not in the range"),
+    (["rank", "price", "--limit", "10001"], 2, "10001 is not in the range 1<=x<=10000"),
+    (["rank", "price", "--output", "xml"], 2, "'xml' is not one of"),
+    (["rank", "prices"], 2, "'prices' is not a measure; did you mean 'price'?"),
+    (["list", "--exchange", "sim"], 2, "'sim' is not an exchange (upper case, as in KRAKEN)"),
     (["list", "--output", "xml"], 2, "'xml' is not one of"),
 ]
 
@@ -166,6 +177,16 @@ REFUSED = [
     (["--store", "sqlite:{tmp}/t.db", "backfill", "--since", "1h", "--metric", "A:B"], 2, "give --from FILE with it"),
     (["--store", "sqlite:{tmp}/t.db", "query", "--listen", "nowhere"], 2, "HOST:PORT"),
     (["--config", "{tmp}/none.yaml", "collect"], 2, "none.yaml: cannot be read: No such file"),
+    (["--store", "sqlite:{tmp}/t.db", "collect", "--at", "soon"], 2, "'soon' is not a time; give ISO 8601"),
+    (["--store", "sqlite:{tmp}/t.db", "collect", "--shard", "first"], 2, "'first' is not a shard; give I/N"),
+    (["--store", "sqlite:{tmp}/t.db", "backfill", "--since", "day"], 2, "'day' is not a duration"),
+    (["--store", "sqlite:{tmp}/t.db", "backfill", "--from", "{tmp}", "--metric", "A:B"], 2, "is a directory"),
+    (["--store", "sqlite:{tmp}/t.db", "backfill", "--from", "README.md", "--metric", "btc"], 2, "EXCHANGE:PAIR"),
+    (["up", "--exchange", "coinbase"], 2, "'coinbase' is not one of 'kraken', 'simulated'"),
+    (["--store", "memory:", "up", "--exchange", "simulated", "--listen", "here"], 2, "'here' is not an address"),
+    (["list", "--server", "nowhere"], 2, "'nowhere' is not HOST:PORT or dns:///NAME:PORT, as in 127.0.0.1:50051"),
+    (["history", "A:B", "price", "--server", "127.0.0.1:99999"], 2, "'127.0.0.1:99999' is not HOST:PORT"),
+    (["rank", "price", "--server", "http://127.0.0.1:50051"], 2, "'http://127.0.0.1:50051' is not HOST:PORT"),
     (["list", "--server", "127.0.0.1:9"], 1, "is one running at 127.0.0.1:9? `tickwatch up` starts one"),
     (["lst"], 2, "No such command 'lst'"),
 ]
@@ -179,6 +200,25 @@ def test_what_cannot_be_done_is_refused_in_one_line(tmp_path, words, code, messa
     assert done.returncode == code
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_the_tables_have_every_option():
+    """No option of these commands is without a wrong value above; those of the alerter stand with its tests."""
+    names = ("up", "collect", "backfill", "query", "list", "history", "rank")
+    rows = [words for words, _, _ in (*WRONG, *REFUSED)]
+    tried = {(name, word) for words in rows for name in names if name in words for word in words}
+
+    known = {
+        (name, option)
+        for name in names
+        for parameter in cli.commands[name].params
+        if isinstance(parameter, click.Option)
+        for option in parameter.opts
+    }
+    assert known <= tried
+    assert {option for parameter in cli.params for option in parameter.opts} - {"--version"} <= {
+        word for words in rows for word in words
+    }
 
 
 def test_a_store_out_of_reach_has_an_exit_code_of_its_own():

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
-from services.arguments import DURATION, MEASURE, SHARD, TIME, to_slot
+from services.arguments import DURATION, MEASURE, SERVER, SHARD, TIME, to_slot
 
 RIGHT = [
     (DURATION, "90m", timedelta(minutes=90)),
@@ -18,6 +18,9 @@ RIGHT = [
     (TIME, "2026-11-24T13:00+01:00", datetime(2026, 11, 24, 12, tzinfo=UTC)),
     (MEASURE, "PRICE", "price"),
     (SHARD, "3/4", (3, 4)),
+    (SERVER, "127.0.0.1:50051", "127.0.0.1:50051"),
+    (SERVER, "[::1]:50051", "[::1]:50051"),
+    (SERVER, "dns:///tickwatch-query-headless:50051", "dns:///tickwatch-query-headless:50051"),
 ]
 
 WRONG = [
@@ -31,6 +34,12 @@ WRONG = [
     (MEASURE, "q", "'q' is not a measure; known here: change_absolute, change_percentage, price, volume, volume_1m"),
     (SHARD, "4/4", "'4/4' is not a shard; give I/N with I from 0 to N-1, as in 0/4"),
     (SHARD, "1", "'1' is not a shard"),
+    (SERVER, "", "'' is not HOST:PORT or dns:///NAME:PORT, as in 127.0.0.1:50051"),
+    (SERVER, "localhost", "'localhost' is not HOST:PORT"),
+    (SERVER, "h:0", "'h:0' is not HOST:PORT"),
+    (SERVER, "h:65536", "'h:65536' is not HOST:PORT"),
+    (SERVER, "::1:50051", "'::1:50051' is not HOST:PORT"),
+    (SERVER, "http://h:50051", "'http://h:50051' is not HOST:PORT"),
 ]
 
 
