@@ -47,11 +47,13 @@ class Heartbeat:
 
     async def step(self) -> float:
         """Give a sign if one is due; return in how many seconds the next is. Raises only when cancelled."""
-        left = min(self._due - self._clock.now(), self._pause)
+        began = self._clock.now()
+        left = min(self._due - began, self._pause)
         if left > 0:
             return left
         self._pause = await self._beat()
-        self._due = self._clock.now() + self._pause
+        # From its begin on, so that a slow answer does not make the interval longer.
+        self._due = began + self._pause
         return self._pause
 
     async def _beat(self) -> float:
