@@ -83,12 +83,14 @@ def alerter_arguments(
     """
     from services.alerter.heartbeat import Switch
     from services.alerter.rulebook import RuleBook
+    from services.core.catalog.rule_source import FileRules, FixedRules
     from services.core.clock import SystemClock
 
     alerter, clock = settings.alerter, SystemClock()
+    rules = FixedRules() if alerter.rules is None else FileRules(alerter.rules, _read_rules)
     heartbeat = alerter.heartbeat
     return {
-        "rules": RuleBook(alerter.rules, catalog or open_catalog(settings), clock, _read_rules),
+        "rules": RuleBook(rules, catalog or open_catalog(settings), clock),
         "receivers": [_receiver(name, webhook) for name, webhook in sorted(alerter.webhooks.items())],
         "switch": heartbeat.url
         and Switch(heartbeat.url.get_secret_value(), heartbeat.interval_seconds, heartbeat.method.upper()),

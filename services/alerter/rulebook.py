@@ -1,25 +1,22 @@
-"""The rules in force: read from a file, read again whenever the file changes, the last good set kept.
+"""The rules in force: read from their source, read again whenever that changes, the last good set kept.
 
-It knows files and the catalog, and nothing of how rules are evaluated.
+It knows neither what stands behind source and catalog, nor how rules are evaluated.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from services.core.catalog.base import Catalog
+from services.core.catalog.rule_source import RuleSource
 from services.core.clock import Clock
-from services.core.errors import InvalidInputError, InvalidSettingError, RuleNotFoundError
+from services.core.errors import InvalidInputError, RuleNotFoundError
 from services.core.model import Series
-from services.core.rules import DEFAULT_RULES, Rule
+from services.core.rules import Rule
 
 _log = logging.getLogger(__name__)
-
-ReadRules = Callable[[Path], tuple[Rule, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +50,17 @@ def near(name: str, known: list[str]) -> list[str]:
 class RuleBook:
     """Reads rules and catalog, at first and at each `refresh` in which they have changed.
 
-    `path` None stands for the rules that come with the product. The first reading raises InvalidSettingError for what
-    is wrong; later ones keep what was in force and remember why (`current.error`).
+    The first reading raises InvalidSettingError for what is wrong; later ones keep what was in force and remember why
+    (`current.error`).
     """
 
-    def __init__(self, path: Path | None, catalog: Catalog, clock: Clock, read_rules: ReadRules) -> None:
-        self._path = path
+    def __init__(self, source: RuleSource, catalog: Catalog, clock: Clock) -> None:
+        self._source = source
         self._catalog = catalog
         self._clock = clock
-        self._read_rules = read_rules
         self._lock = threading.Lock()
-        self._seen = self._stamp()
+        self._seen = source.stamp()
+        self._refused = ""
         self._current = RuleSet(self._rules(), self._expected(), clock.now())
 
     @property
@@ -74,27 +71,29 @@ class RuleBook:
 
     def refresh(self) -> RuleSet:
         """Read again what has changed; return what is in force afterwards. Never raises."""
-        stamp = self._stamp()
         before = self.current
-        rules, loaded_at, error = before.rules, before.loaded_at, before.error
-        expected = before.expected
+        rules, loaded_at, expected, error = before.rules, before.loaded_at, before.expected, ""
         try:
             expected = self._expected()
-            if stamp != self._seen:
-                self._seen = stamp
-                rules, loaded_at, error = self._rules(), self._clock.now(), ""
-                _log.info("rules read: %d in force", len(rules))
         except (InvalidInputError, OSError) as problem:
-            if str(problem) != error:
-                _log.error("rules and catalog stay as they were: %s", problem)
             error = str(problem)
+        stamp = self._source.stamp()
+        if stamp != self._seen:
+            self._seen, self._refused = stamp, ""
+            try:
+                rules, loaded_at = self._rules(), self._clock.now()
+                _log.info("rules read: %d in force", len(rules))
+            except (InvalidInputError, OSError) as problem:
+                self._refused = str(problem)
+        error = "\n".join(filter(None, (self._refused, error)))
+        if error and error != before.error:
+            _log.error("rules or catalog stay as they were: %s", error)
         with self._lock:
             self._current = RuleSet(rules, expected, loaded_at, error)
             return self._current
 
     def _rules(self) -> tuple[Rule, ...]:
-        found = DEFAULT_RULES if self._path is None else self._read_rules(self._path)
-        return tuple(sorted(found, key=lambda rule: rule.name))
+        return tuple(sorted(self._source.read(), key=lambda rule: rule.name))
 
     def _expected(self) -> tuple[Series, ...]:
         return tuple(
@@ -105,19 +104,3 @@ class RuleBook:
                 for measure in market.measures
             )
         )
-
-    def _stamp(self) -> tuple[int, int, int] | None:
-        """What changes when the file does; a mounted ConfigMap changes its inode."""
-        if self._path is None:
-            return None
-        try:
-            found = self._path.stat()
-        except OSError:
-            return (0, 0, 0)
-        return (found.st_mtime_ns, found.st_size, found.st_ino)
-
-
-def check_readable(path: Path) -> None:
-    """Raise InvalidSettingError where the file cannot be read at all."""
-    if not path.is_file():
-        raise InvalidSettingError("alerter.rules", f"there is no file {path}", "name a rules file, or leave it out")

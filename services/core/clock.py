@@ -19,6 +19,10 @@ class Clock(ABC):
         """Seconds since 1970-01-01 00:00 UTC."""
 
     @abstractmethod
+    def elapsed(self) -> float:
+        """Seconds since some moment, never backwards: measures durations, whoever sets the time of day."""
+
+    @abstractmethod
     def wait(self, stop: threading.Event, seconds: float) -> bool:
         """Block this thread for so many seconds or until `stop` is set; return whether it is set."""
 
@@ -33,6 +37,10 @@ class SystemClock(Clock):
     def now(self) -> float:
         return time.time()
 
+    def elapsed(self) -> float:
+        # CLOCK_BOOTTIME goes on while the machine sleeps, CLOCK_MONOTONIC does not: whoever was asleep has to know it.
+        return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
     def wait(self, stop: threading.Event, seconds: float) -> bool:
         return stop.wait(seconds)
 
@@ -45,17 +53,22 @@ class ManualClock(Clock):
 
     def __init__(self, now: float) -> None:
         self._now = now
+        self._elapsed = 0.0
 
     def now(self) -> float:
         return self._now
 
+    def elapsed(self) -> float:
+        return self._elapsed
+
     def set(self, now: float) -> None:
-        """Move to this moment, forwards or backwards."""
+        """Move to this moment, forwards or backwards; no time passes, as where somebody sets the machine's clock."""
         self._now = now
 
     def advance(self, seconds: float) -> None:
-        """Move forwards by so many seconds."""
+        """Let so many seconds pass."""
         self._now += seconds
+        self._elapsed += seconds
 
     def wait(self, stop: threading.Event, seconds: float) -> bool:
         self.advance(seconds)
