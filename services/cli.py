@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from services import cli_alerts
+from services import cli_alerts, cli_rules
 from services.arguments import DURATION, MEASURE, SERVER, SHARD, TIME, to_slot
 from services.core.errors import InvalidInputError, StoreRefusedError, StoreUnavailableError, TickwatchError
 from services.core.model import Measure, Slot
@@ -284,6 +284,7 @@ def _ask(server: str, question: Callable[[tickwatch.Client], Coroutine[Any, Any,
 
 
 cli_alerts.register(cli)
+cli_rules.register(cli)
 
 
 def main() -> None:

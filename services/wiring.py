@@ -8,19 +8,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.collector.exchanges.base import ExchangeOptions
 from services.core.catalog.base import DEFAULT_MARKETS, Catalog, FixedCatalog
-from services.core.errors import InvalidSettingError
 from services.core.settings import Settings, WebhookSettings
 from services.core.store import opening
 from services.core.store.base import MetricStore
 
 if TYPE_CHECKING:  # a collector's run need not load what only the alerter uses
     from services.alerter.webhooks import Receiver
-    from services.core.rules import Rule
 
 
 def open_store(settings: Settings) -> MetricStore:
@@ -84,10 +81,11 @@ def alerter_arguments(
     from services.alerter.heartbeat import Switch
     from services.alerter.rulebook import RuleBook
     from services.core.catalog.rule_source import FileRules, FixedRules
+    from services.core.catalog.rules_file import read_rules
     from services.core.clock import SystemClock
 
     alerter, clock = settings.alerter, SystemClock()
-    rules = FixedRules() if alerter.rules is None else FileRules(alerter.rules, _read_rules)
+    rules = FixedRules() if alerter.rules is None else FileRules(alerter.rules, read_rules)
     heartbeat = alerter.heartbeat
     return {
         "rules": RuleBook(rules, catalog or open_catalog(settings), clock),
@@ -119,10 +117,6 @@ def _receiver(name: str, webhook: WebhookSettings) -> Receiver:
         timeout_seconds=webhook.timeout_seconds,
         retry_seconds=webhook.retry_seconds,
     )
-
-
-def _read_rules(path: Path) -> tuple[Rule, ...]:
-    raise InvalidSettingError("alerter.rules", f"{path}: rules files cannot be read yet", "leave it out")
 
 
 def _page_token_key(settings: Settings) -> bytes:

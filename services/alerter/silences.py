@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from services.core.breaches import Event
 from services.core.clock import Clock
 from services.core.errors import InvalidInputError, SilenceNotFoundError
-from services.core.rules import Selector
+from services.core.rules import Selector, check_globs
 from services.core.store.base import BreachLog
 
 KIND = "silence"
@@ -28,7 +28,6 @@ KIND = "silence"
 SHORTEST_SECONDS = 60
 LONGEST_SECONDS = 30 * 86_400
 LONGEST_COMMENT = 1000
-MOST_GLOBS = 100
 
 CACHE_SECONDS = 2.0
 """How long what was read holds: within this time the others learn of a new silence."""
@@ -37,8 +36,6 @@ _KEPT_SECONDS = 300.0
 """How long one that is over is kept: a replica whose clock is ahead must not end what others still honour."""
 
 _RULE = re.compile(r"[A-Za-z0-9_*?-]{1,64}")
-_EXCHANGE = re.compile(r"[A-Z0-9_.*?-]{1,64}")
-_METRIC = re.compile(r"[A-Z0-9_.:*?-]{1,128}")
 
 _log = logging.getLogger(__name__)
 
@@ -94,18 +91,12 @@ class Silences:
         """Silence a selection from now on.
 
         Raises InvalidInputError, naming the field of CreateSilenceRequest, for a duration below a minute or above 30
-        days, for what is no glob, and for too many globs or too long a comment.
+        days, for what is no glob of a rule, and for too many globs or too long a comment.
         """
         if not SHORTEST_SECONDS <= duration_seconds <= LONGEST_SECONDS:
             shown = f"{duration_seconds:.10g} s" if math.isfinite(duration_seconds) else str(duration_seconds)
             raise InvalidInputError("duration", f"{shown} is out of range", "1 minute to 30 days")
-        _check_globs("rules", rules, _RULE, "a rule's name or a glob of one, such as missing or three-*")
-        _check_globs(
-            "selector.exchanges", selector.exchanges, _EXCHANGE, "an exchange or a glob of one, such as KRAKEN"
-        )
-        _check_globs("selector.metrics", selector.metrics, _METRIC, "a metric or a glob of one, such as KRAKEN:*USD")
-        if len(selector.measures) > MOST_GLOBS:
-            raise InvalidInputError("selector.measures", f"{len(selector.measures)} globs", f"at most {MOST_GLOBS}")
+        check_globs("rules", rules, _RULE, "a rule's name or a glob of one, such as missing or three-*")
         if len(comment) > LONGEST_COMMENT:
             raise InvalidInputError("comment", f"{len(comment)} characters", f"at most {LONGEST_COMMENT}")
         now = self._clock.now()
@@ -180,14 +171,6 @@ class Silences:
 
 def _fits(name: str, globs: tuple[str, ...]) -> bool:
     return not globs or any(fnmatchcase(name, glob) for glob in globs)
-
-
-def _check_globs(field: str, globs: Sequence[str], pattern: re.Pattern[str], right: str) -> None:
-    if len(globs) > MOST_GLOBS:
-        raise InvalidInputError(field, f"{len(globs)} globs", f"at most {MOST_GLOBS}")
-    for place, glob in enumerate(globs):
-        if not pattern.fullmatch(glob):
-            raise InvalidInputError(f"{field}[{place}]", f"{glob!r} does not fit", right)
 
 
 def _text(silence: Silence) -> str:

@@ -13,7 +13,7 @@ import yaml
 
 from services.core.errors import InvalidSettingError
 
-_Scalar = str | int | float | bool | None
+Scalar = str | int | float | bool | None
 
 
 class Node:
@@ -24,12 +24,20 @@ class Node:
         self._path = path
         self.where = f"{path}:{node.start_mark.line + 1}"
 
-    def scalar(self) -> _Scalar:
+    def scalar(self) -> Scalar:
         """Return the plain value; raise InvalidSettingError for a mapping or a list."""
         if not isinstance(self._node, yaml.ScalarNode):
             raise InvalidSettingError(self.where, f"a plain value was expected, not {self.kind}")
-        value = yaml.SafeLoader("").construct_object(self._node)
+        try:
+            value = yaml.SafeLoader("").construct_object(self._node)
+        except ValueError:  # it looks like a date, and is none
+            return str(self._node.value)
         return value if isinstance(value, str | int | float | bool) or value is None else self._node.value
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is given: a key without a value."""
+        return bool(self._node.tag == "tag:yaml.org,2002:null")
 
     @property
     def kind(self) -> str:

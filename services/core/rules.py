@@ -14,9 +14,10 @@ import json
 import math
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any, Self
 
 from services.core.breaches import Severity
 from services.core.errors import InvalidInputError
@@ -37,7 +38,13 @@ PLACEHOLDERS = (
 """What a message's template may hold, in braces."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_EXCHANGE = re.compile(r"[A-Z0-9_.*?-]{1,64}")
+_METRIC = re.compile(r"[A-Z0-9_.:*?-]{1,128}")
 _MOST_LABELS = 32
+MOST_GLOBS = 100
+
+_FACTOR = 3.0
+_RESOLVE_FACTOR = 2.0
 
 
 class RatioMode(enum.StrEnum):
@@ -51,15 +58,28 @@ class RatioMode(enum.StrEnum):
     """The value against the mean; not applicable while the mean is not above zero."""
 
 
+def check_globs(field: str, globs: Sequence[str], pattern: re.Pattern[str], right: str) -> None:
+    """Raise InvalidInputError for too many globs, and for one that could fit nothing; `right` says what would do."""
+    if len(globs) > MOST_GLOBS:
+        raise InvalidInputError(field, f"{len(globs)} globs", f"at most {MOST_GLOBS}")
+    for place, glob in enumerate(globs):
+        if not pattern.fullmatch(glob):
+            raise InvalidInputError(f"{field}[{place}]", f"{glob!r} does not fit", right)
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which series, by globs of the shell's kind, case-sensitive; an empty tuple selects all."""
+    """Which series, by globs of the shell's kind (* and ?), case-sensitive; an empty tuple selects all."""
 
     exchanges: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     measures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_globs("selector.exchanges", self.exchanges, _EXCHANGE, "an exchange or a glob of one, such as KRAKEN")
+        check_globs("selector.metrics", self.metrics, _METRIC, "a metric or a glob of one, such as KRAKEN:*USD")
+        if len(self.measures) > MOST_GLOBS:
+            raise InvalidInputError("selector.measures", f"{len(self.measures)} globs", f"at most {MOST_GLOBS}")
         known = [measure.value for measure in Measure]
         for glob in self.measures:
             if not any(fnmatchcase(name, glob) for name in known):
@@ -81,7 +101,7 @@ class Selector:
 class Ratio:
     """Breached by a value strictly above `factor` times the mean of the series over the window before it."""
 
-    factor: float = 3.0
+    factor: float = _FACTOR
     window: int = 60
     """In slots; the new point is not in it."""
     min_points: int = 10
@@ -89,7 +109,7 @@ class Ratio:
     mode: RatioMode = RatioMode.AUTO
     resolve_after: int = 5
     """How many points in a row resolve an episode."""
-    resolve_factor: float = 2.0
+    resolve_factor: float = _RESOLVE_FACTOR
     """They are at or below this many times the mean that held when the episode opened."""
     min_delta: float = 0.0
     """By how much a value must differ from the mean besides, in the measure's unit."""
@@ -107,6 +127,14 @@ class Ratio:
         _check_number("ratio.min_delta", self.min_delta)
         if self.min_delta < 0:
             raise InvalidInputError("ratio.min_delta", f"{self.min_delta:g} is below 0", "0 or more")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:  # noqa: ANN401  # the fields of the class
+        """Build one of the fields that somebody has given; `resolve_factor` left out is never above `factor`."""
+        factor = given.get("factor", _FACTOR)
+        if math.isfinite(factor) and factor > 0:  # else the factor is refused, by its own name
+            given.setdefault("resolve_factor", min(_RESOLVE_FACTOR, factor))
+        return cls(**given)
 
     def compares_magnitudes(self, measure: Measure) -> bool:
         """Whether signs are left out for this measure."""

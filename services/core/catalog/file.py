@@ -17,6 +17,7 @@ from services.core.catalog.base import Catalog, Market
 from services.core.documents import Node, load_document, nearest
 from services.core.errors import InvalidInputError, InvalidSettingError
 from services.core.model import MEASURES, Measure, Metric
+from services.core.reading import Reading
 
 
 class FileCatalog(Catalog):
@@ -35,113 +36,67 @@ class FileCatalog(Catalog):
             raise InvalidSettingError(
                 str(self._path), "there are no markets", "as in {exchange: KRAKEN, pairs: [BTCUSD]}"
             )
-        if reading.problems:
-            first, *more = sorted(reading.problems, key=_line)
-            problem = str(first).removeprefix(f"{first.field}: ")
-            raise InvalidSettingError(first.field, "\n".join([problem, *map(str, more)]))
+        reading.finish(self._path)
         return tuple(sorted(markets.values(), key=lambda market: market.exchange))
 
 
-class _Reading:
-    """One reading of a document; goes on after a problem."""
+class _Reading(Reading):
+    """One reading of a catalog."""
 
     def __init__(self, exchanges: Collection[str] | None) -> None:
-        self.problems: list[InvalidSettingError] = []
+        super().__init__()
         self._exchanges = exchanges
 
     def markets(self, document: Node) -> dict[str, Market]:
         found: dict[str, Market] = {}
-        node = self._mapping(document, {"markets"}).get("markets")
-        for item in self._items(node) if node else []:
-            fields = self._mapping(item, {"exchange", "pairs", "measures"})
+        node = self.mapping(document, {"markets"}).get("markets")
+        for item in self.items(node) if node else []:
+            fields = self.mapping(item, {"exchange", "pairs", "measures"})
             for missing in sorted({"exchange", "pairs"} - fields.keys()) if fields else []:
-                self._say(item.where, f"a market needs the key {missing!r}")
+                self.say(item.where, f"a market needs the key {missing!r}")
             exchange = self._exchange(fields["exchange"]) if "exchange" in fields else ""
             pairs = self._pairs(fields["pairs"]) if "pairs" in fields else ()
             measures = self._measures(fields["measures"]) if "measures" in fields else MEASURES
             if exchange in found:
-                self._say(item.where, f"the exchange {exchange} is given twice", "put its pairs into one market")
+                self.say(item.where, f"the exchange {exchange} is given twice", "put its pairs into one market")
             elif exchange:
                 found[exchange] = Market(exchange, pairs, measures)
         return found
 
     def _exchange(self, node: Node) -> str:
-        name = self._text(node)
+        name = self.text(node)
         if name and self._exchanges is not None and name not in self._exchanges:
-            self._say(node.where, f"unknown exchange {name!r}", nearest(name.upper(), self._exchanges))
+            self.say(node.where, f"unknown exchange {name!r}", nearest(name.upper(), self._exchanges))
             return ""
         return name
 
     def _pairs(self, node: Node) -> tuple[str, ...]:
         pairs: dict[str, str] = {}
-        for item in self._items(node):
-            pair = self._text(item)
+        for item in self.items(node):
+            pair = self.text(item)
             try:
                 Metric.parse(f"X:{pair}")
             except InvalidInputError:
                 if pair:
-                    self._say(item.where, f"{pair!r} is not a pair", "upper case letters and digits, as BTCUSD")
+                    self.say(item.where, f"{pair!r} is not a pair", "upper case letters and digits, as BTCUSD")
                 continue
             if pair in pairs:
-                self._say(item.where, f"the pair {pair} is given twice", f"first at {pairs[pair]}")
+                self.say(item.where, f"the pair {pair} is given twice", f"first at {pairs[pair]}")
             pairs.setdefault(pair, item.where)
         if not pairs and not self.problems:
-            self._say(node.where, "there are no pairs", "as in [BTCUSD, ETHUSD]")
+            self.say(node.where, "there are no pairs", "as in [BTCUSD, ETHUSD]")
         return tuple(pairs)
 
     def _measures(self, node: Node) -> tuple[Measure, ...]:
         measures: dict[Measure, str] = {}
-        for item in self._items(node):
-            name = self._text(item)
+        for item in self.items(node):
+            name = self.text(item)
             if name and name not in list(Measure):
-                self._say(
-                    item.where, f"unknown measure {name!r}", nearest(name, [measure.value for measure in Measure])
-                )
+                self.say(item.where, f"unknown measure {name!r}", nearest(name, [measure.value for measure in Measure]))
             elif name and name in measures:
-                self._say(item.where, f"the measure {name} is given twice", f"first at {measures[Measure(name)]}")
+                self.say(item.where, f"the measure {name} is given twice", f"first at {measures[Measure(name)]}")
             elif name:
                 measures[Measure(name)] = item.where
         if not measures and not self.problems:
-            self._say(node.where, "there are no measures", "leave the key out for all of them")
+            self.say(node.where, "there are no measures", "leave the key out for all of them")
         return tuple(measure for measure in MEASURES if measure in measures)
-
-    def _mapping(self, node: Node, known: set[str]) -> dict[str, Node]:
-        result: dict[str, Node] = {}
-        try:
-            entries = node.entries()
-        except InvalidSettingError as error:
-            self.problems.append(error)
-            return {}
-        for key, where, value in entries:
-            if key not in known:
-                self._say(where, f"unknown key {key!r}", nearest(key, known))
-            elif key in result:
-                self._say(where, f"the key {key!r} is given twice", f"first at {result[key].where}")
-            else:
-                result[key] = value
-        return result
-
-    def _items(self, node: Node) -> list[Node]:
-        try:
-            return list(node.items())
-        except InvalidSettingError as error:
-            self.problems.append(error)
-            return []
-
-    def _text(self, node: Node) -> str:
-        try:
-            value = node.scalar()
-        except InvalidSettingError as error:
-            self.problems.append(error)
-            return ""
-        if isinstance(value, str) and value:
-            return value
-        self._say(node.where, f"{value!r} is not a name", "text was expected")
-        return ""
-
-    def _say(self, where: str, problem: str, hint: str = "") -> None:
-        self.problems.append(InvalidSettingError(where, problem, hint))
-
-
-def _line(problem: InvalidSettingError) -> int:
-    return int(problem.field.rpartition(":")[2])

@@ -57,7 +57,6 @@ _MODE_TO_WIRE: dict[RatioMode, wire.RatioMode.ValueType] = {
     RatioMode.MAGNITUDE: wire.RATIO_MODE_MAGNITUDE,
     RatioMode.LITERAL: wire.RATIO_MODE_LITERAL,
 }
-_DEFAULT = Ratio()
 _MODE_FROM_WIRE: dict[int, RatioMode] = {number: mode for mode, number in _MODE_TO_WIRE.items()}
 
 
@@ -198,11 +197,8 @@ def _from_wire_ratio(asked: wire.RatioCondition) -> Ratio:
     given = _given(asked, "factor", "min_points", "resolve_after", "resolve_factor", "min_delta")
     if asked.HasField("window"):
         given["window"] = from_wire_slots(asked.window, "ratio.window", 2, DAY_SLOTS)
-    # A factor that is no number is refused by its own name.
-    if "factor" in given and math.isfinite(given["factor"]) and given["factor"] > 0:
-        given.setdefault("resolve_factor", min(_DEFAULT.resolve_factor, given["factor"]))
     mode = from_wire_choice(_MODE_FROM_WIRE, asked.mode, "ratio.mode", wire.RatioMode.Name)
-    return Ratio(mode=mode, **given)
+    return Ratio.of(mode=mode, **given)
 
 
 def _given(message: Message, *names: str) -> dict[str, Any]:

@@ -199,15 +199,6 @@ WRONG = [
     ({"rules": ["x" * 65]}, "rules[0]: 'xxxxx"),
     ({"rules": ["[ab]"]}, "rules[0]: '[ab]' does not fit"),
     ({"rules": ["a"] * 101}, "rules: 101 globs (at most 100)"),
-    (
-        {"selector": Selector(exchanges=("kraken",))},
-        "selector.exchanges[0]: 'kraken' does not fit (an exchange or a glob of one, such as KRAKEN)",
-    ),
-    (
-        {"selector": Selector(metrics=("SIM:AAA", "SIM/BBB"))},
-        "selector.metrics[1]: 'SIM/BBB' does not fit (a metric or a glob of one, such as KRAKEN:*USD)",
-    ),
-    ({"selector": Selector(measures=("price",) * 101)}, "selector.measures: 101 globs (at most 100)"),
     ({"comment": "x" * 1001}, "comment: 1001 characters (at most 1000)"),
 ]
 
@@ -224,10 +215,23 @@ def test_what_cannot_be_silenced_is_refused_by_field(silences, log, given, messa
     assert log.documents(KIND) == {}
 
 
-def test_a_measure_that_is_none_is_refused_with_those_that_are():
-    """Selector itself refuses globs that fit no measure."""
-    with pytest.raises(InvalidInputError, match=r"selector\.measures: 'prise' fits no measure .*volume_1m"):
-        Selector(measures=("prise",))
+@pytest.mark.parametrize(
+    ("globs", "message"),
+    [
+        ({"exchanges": ("kraken",)}, "selector.exchanges[0]: 'kraken' does not fit (an exchange or a glob of one"),
+        ({"metrics": ("SIM:AAA", "SIM/BBB")}, "selector.metrics[1]: 'SIM/BBB' does not fit (a metric or a glob of one"),
+        ({"metrics": ("[AB]:*",)}, "selector.metrics[0]: '[AB]:*' does not fit"),
+        ({"metrics": ("A",) * 101}, "selector.metrics: 101 globs (at most 100)"),
+        ({"measures": ("prise",)}, "selector.measures: 'prise' fits no measure (the measures are price, "),
+        ({"measures": ("price",) * 101}, "selector.measures: 101 globs (at most 100)"),
+    ],
+)
+def test_a_selector_refuses_globs_that_could_fit_nothing(globs, message):
+    """For silences and rules alike, by the field and what would be right."""
+    with pytest.raises(InvalidInputError) as caught:
+        Selector(**globs)
+
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize("seconds", [60, 30 * 86_400])
