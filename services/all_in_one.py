@@ -32,6 +32,7 @@ from services.core.model import DAY_SLOTS, Outcome, Slot, slot_time
 from services.core.settings import Settings
 from services.core.stopping import stop_signals, until_stopped
 from services.core.telemetry import serve_metrics
+from services.gateway.server import open_gateway
 from services.query.server import open_query_server
 
 SIMULATED = "SIM"
@@ -53,8 +54,6 @@ async def run_all(settings: Settings, *, exchange: str | None = None, listen: st
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(stop_signals())
         settings, catalog, notice = await _choose_market(settings, exchange)
-        if notice:
-            console.print(f"[bold yellow]{notice}[/]")
         store = stack.enter_context(wiring.open_store(settings))
         registry = CollectorRegistry()
         if settings.metrics.listen:
@@ -62,6 +61,12 @@ async def run_all(settings: Settings, *, exchange: str | None = None, listen: st
         server = await stack.enter_async_context(
             open_query_server(reader=store, registry=registry, **wiring.query_arguments(settings, listen))
         )
+        gateway = await stack.enter_async_context(
+            open_gateway(**wiring.gateway_arguments(settings) | {"query": server.address})
+        )
+        console.print(f"[bold green]Tickwatch[/] is at [bold]{gateway.url}[/]")
+        if notice:
+            console.print(f"[bold yellow]{notice}[/]")
         collector = await stack.enter_async_context(
             open_collector(store, catalog=catalog, exchange_options=wiring.exchange_options(settings))
         )
@@ -80,7 +85,8 @@ async def run_all(settings: Settings, *, exchange: str | None = None, listen: st
             # A run's record follows its points, so that once the window has the run it has all that the run wrote.
             while reporter.wrote and (server.window.newest_run or 0) < reporter.newest:  # noqa: ASYNC110  of a thread
                 await asyncio.sleep(_LOOK_SECONDS)
-            _print_what_to_try(console, collector, settings.store, server.address, reporter.newest)
+            addresses = {"HTTP": gateway.url, "store": settings.store, "gRPC": server.address}
+            _print_what_to_try(console, collector, addresses, reporter.newest)
             await _fill_the_day(collector, reporter)
 
         await all_of(runs, until_stopped(stop, welcome()))
@@ -189,12 +195,15 @@ async def _fill_the_day(collector: Collector, reporter: _Reporter) -> None:
     reporter.filled(await backfill.backfill(collector, window, progress=reporter.progress))
 
 
-def _print_what_to_try(console: Console, collector: Collector, store: str, address: str, newest: Slot) -> None:
+def _print_what_to_try(console: Console, collector: Collector, addresses: dict[str, str], newest: Slot) -> None:
     command = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).exists() else "tickwatch"
+    address = addresses["gRPC"]
     server = "" if address == "127.0.0.1:50051" else f" --server {address}"
     metric = collector.markets()[0].metrics[0].name
     console.print(f"\n[bold green]Tickwatch is up[/], with data up to {slot_time(newest):%H:%M} UTC. Ctrl-C stops it.")
-    console.print(f"  store  {store}\n  gRPC   {address}\n\nTry, in another terminal:\n")
+    for name, value in addresses.items():
+        console.print(f"  {name:<6} {value}")
+    console.print("\nTry, in another terminal:\n")
     for words in ("list", f"history {metric} price", "rank price"):
         console.print(f"  [bold]{command} {words}{server}[/]")
     console.print()

@@ -191,6 +191,16 @@ def alerter(context: Context, listen: str | None) -> None:
     sys.exit(serve_alerts(context.settings(), listen))
 
 
+@cli.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where to answer; else gateway.listen of the settings.")
+@pass_context
+def gateway(context: Context, listen: str | None) -> None:
+    """Answer HTTP: REST, event streams and the dashboard, over the query service and the alerter."""
+    from services.serving_gateway import serve_gateway
+
+    sys.exit(serve_gateway(context.settings(), listen))
+
+
 @cli.command("list")
 @click.option("--exchange", help="Only this exchange's metrics, such as KRAKEN.")
 @_output

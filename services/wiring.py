@@ -125,6 +125,15 @@ def _page_token_key(settings: Settings) -> bytes:
     return hashlib.blake2b(shared, digest_size=32, person=b"tickwatch-pages").digest()
 
 
+def gateway_arguments(settings: Settings, listen: str | None = None) -> dict[str, Any]:
+    """What `services.gateway.server.open_gateway` takes."""
+    return {
+        "listen": listen or settings.gateway.listen,
+        "query": settings.gateway.query,
+        "alerts": settings.gateway.alerts,
+    }
+
+
 def configure_logs(settings: Settings, *, default_level: str | None = None) -> None:
     """Send the logs to standard error, as text on a terminal and as JSON elsewhere, unless the settings insist.
 

@@ -20,6 +20,10 @@ Which status a caller sees is decided in `services.core.rpc.status` alone.
     ├── NotReadyError              still loading, or draining; try again
     ├── TooManyStreamsError        this server's limit of streams is reached; try again
     ├── SlowSubscriberError        a stream was read too slowly; resume from its cursor
+    ├── UpstreamUnavailableError   the service behind the gateway does not answer; try again
+    ├── TooManyRequestsError       a client of the gateway asks more often than it may; try again
+    ├── AddressNotFoundError       the gateway has nothing at this address
+    ├── MethodNotAllowedError      the address is right, but is asked by another HTTP method
     ├── StoreError
     │   ├── StoreUnavailableError  out of reach within the deadline; try again
     │   └── StoreRefusedError      reached, but it said no: credentials, a missing bucket, a newer schema
@@ -142,6 +146,39 @@ class SlowSubscriberError(TickwatchError):
     def __init__(self, cursor: str) -> None:
         super().__init__("the stream was read more slowly than news came; resume from the cursor")
         self.cursor = cursor
+
+
+class UpstreamUnavailableError(TickwatchError):
+    """The service behind the gateway gave no answer at all; the same request may succeed later."""
+
+    def __init__(self) -> None:
+        super().__init__("the service behind this gateway does not answer; try again in a moment")
+
+
+class TooManyRequestsError(TickwatchError):
+    """A client has asked more often than it may; `retry_after_seconds` says when it may ask again."""
+
+    def __init__(self, requests_per_second: float, retry_after_seconds: float) -> None:
+        super().__init__(f"more than {requests_per_second:g} requests per second; try again a little later")
+        self.requests_per_second = requests_per_second
+        self.retry_after_seconds = retry_after_seconds
+
+
+class AddressNotFoundError(TickwatchError):
+    """Nothing is served at this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there is nothing at {path!r}; /openapi.json lists what there is")
+        self.path = path
+
+
+class MethodNotAllowedError(TickwatchError):
+    """The path is served, but not by this HTTP method; `allowed` are those it is, joined by commas."""
+
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__(f"{method} is not possible here, but {allowed} is")
+        self.method = method
+        self.allowed = allowed
 
 
 class StoreError(TickwatchError):

@@ -221,6 +221,17 @@ class AlerterSettings(_Section):
     heartbeat: HeartbeatSettings = HeartbeatSettings()
 
 
+class GatewaySettings(_Section):
+    """The gateway: REST and the dashboard, for whoever does not speak gRPC."""
+
+    listen: _Address = "127.0.0.1:8080"
+    """Where it answers HTTP. Loopback, because nothing protects it elsewhere unless somebody sets that up."""
+    query: str = "127.0.0.1:50051"
+    """The query service behind it: HOST:PORT, or dns:///NAME:PORT for a name with several addresses."""
+    alerts: str = "127.0.0.1:50052"
+    """The alerter behind it, written likewise."""
+
+
 class MetricsSettings(_Section):
     """What Prometheus scrapes."""
 
@@ -249,6 +260,7 @@ class Settings(_Section):
     collector: CollectorSettings = CollectorSettings()
     query: QuerySettings = QuerySettings()
     alerter: AlerterSettings = AlerterSettings()
+    gateway: GatewaySettings = GatewaySettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 

@@ -34,13 +34,13 @@ def until(ask: Callable[[], T], satisfied: Callable[[T], bool]) -> T:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """The process's environment without anybody's settings of Tickwatch, and with these."""
+    """The process's environment without anybody's settings of Tickwatch, and with these; the gateway's port is free."""
     inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("TICKWATCH_", "INFLUXDB_V2_")) and name != "CI"
     }
-    return inherited | dict(settings)
+    return inherited | {"TICKWATCH_GATEWAY__LISTEN": "127.0.0.1:0"} | dict(settings)
 
 
 def tickwatch(*arguments: str, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

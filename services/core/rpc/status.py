@@ -60,6 +60,10 @@ VERDICTS: dict[type[errors.TickwatchError], Verdict] = {
     errors.NotReadyError: Verdict(_Code.UNAVAILABLE, "NOT_READY", retry_seconds=1),
     errors.TooManyStreamsError: Verdict(_Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", retry_seconds=5),
     errors.SlowSubscriberError: Verdict(_Code.RESOURCE_EXHAUSTED, "SLOW_SUBSCRIBER", retry_seconds=0),
+    errors.UpstreamUnavailableError: Verdict(_Code.UNAVAILABLE, "UPSTREAM_UNAVAILABLE", retry_seconds=2),
+    errors.TooManyRequestsError: Verdict(_Code.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS", retry_seconds=1),
+    errors.AddressNotFoundError: Verdict(_Code.NOT_FOUND, "ADDRESS_NOT_FOUND"),
+    errors.MethodNotAllowedError: Verdict(_Code.UNIMPLEMENTED, "METHOD_NOT_ALLOWED"),
     errors.StoreError: _INTERNAL,
     errors.StoreUnavailableError: Verdict(
         _Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_seconds=2, public_text=_STORE_AWAY
@@ -118,7 +122,7 @@ def to_grpc_status(error: BaseException) -> grpc.Status:
     return status
 
 
-def _facts(error: BaseException) -> dict[str, str]:  # noqa: C901, PLR0911 - a table by type
+def _facts(error: BaseException) -> dict[str, str]:  # noqa: C901, PLR0911, PLR0912 - a table by type
     """Return every changing part of the message by itself, so that no caller has to parse it (AIP-193)."""
     match error:
         case errors.InvalidInputError():
@@ -137,6 +141,12 @@ def _facts(error: BaseException) -> dict[str, str]:  # noqa: C901, PLR0911 - a t
             return {"cursor": error.cursor}
         case errors.TooManyStreamsError():
             return {"limit": str(error.limit)}
+        case errors.TooManyRequestsError():
+            return {"requests_per_second": f"{error.requests_per_second:g}"}
+        case errors.AddressNotFoundError():
+            return {"path": error.path}
+        case errors.MethodNotAllowedError():
+            return {"method": error.method, "allowed": error.allowed}
         case errors.ExchangeError():
             return {"exchange": error.exchange, "words": error.words, "pair": error.pair or ""}
         case errors.ServiceUnknownError():

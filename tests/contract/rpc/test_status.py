@@ -30,6 +30,10 @@ EXAMPLES: dict[type[errors.TickwatchError], errors.TickwatchError] = {
     errors.NotReadyError: errors.NotReadyError("x"),
     errors.TooManyStreamsError: errors.TooManyStreamsError(7),
     errors.SlowSubscriberError: errors.SlowSubscriberError("c"),
+    errors.UpstreamUnavailableError: errors.UpstreamUnavailableError(),
+    errors.TooManyRequestsError: errors.TooManyRequestsError(50, 0.2),
+    errors.AddressNotFoundError: errors.AddressNotFoundError("/p"),
+    errors.MethodNotAllowedError: errors.MethodNotAllowedError("PUT", "GET"),
     errors.StoreError: errors.StoreError("url", "x"),
     errors.StoreUnavailableError: errors.StoreUnavailableError("url", "x"),
     errors.StoreRefusedError: errors.StoreRefusedError("url", "x"),
@@ -48,6 +52,7 @@ def test_every_error_is_in_the_table() -> None:
 def test_the_reasons_are_these() -> None:
     """Reasons are part of the contract: one added or renamed is a decision, and this list is where it shows."""
     assert sorted(REASONS) == [
+        "ADDRESS_NOT_FOUND",
         "CURSOR_EXPIRED",
         "DEADLINE_TOO_SHORT",
         "DEAD_LETTER_NOT_FOUND",
@@ -58,6 +63,7 @@ def test_the_reasons_are_these() -> None:
         "INVALID_CURSOR",
         "INVALID_FIELD",
         "INVALID_PAGE_TOKEN",
+        "METHOD_NOT_ALLOWED",
         "METRIC_NOT_FOUND",
         "NOT_READY",
         "RULE_NOT_FOUND",
@@ -66,7 +72,9 @@ def test_the_reasons_are_these() -> None:
         "SLOW_SUBSCRIBER",
         "STORE_REFUSED",
         "STORE_UNAVAILABLE",
+        "TOO_MANY_REQUESTS",
         "TOO_MANY_STREAMS",
+        "UPSTREAM_UNAVAILABLE",
     ]
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,62}", reason) for reason in REASONS)
 
