@@ -17,7 +17,9 @@ from services.core.store import opening
 from services.core.store.base import MetricStore
 
 if TYPE_CHECKING:  # a collector's run need not load what only the alerter uses
+    from services.alerter.leading import Leadership
     from services.alerter.webhooks import Receiver
+    from services.core.catalog.cluster import Cluster
 
 
 def open_store(settings: Settings) -> MetricStore:
@@ -35,6 +37,22 @@ def open_catalog(settings: Settings) -> Catalog:
     from services.core.catalog.file import FileCatalog
 
     return FileCatalog(settings.catalog, exchanges=EXCHANGE_NAMES)
+
+
+def open_cluster(settings: Settings) -> Cluster:
+    """Open the cluster that the settings name, or the one that this pod is in."""
+    from services.core.catalog.cluster import Cluster
+
+    return Cluster(kubeconfig=settings.kubernetes.kubeconfig, namespace=settings.kubernetes.namespace)
+
+
+def open_leadership(settings: Settings) -> Leadership | None:
+    """Open the lease by which one of several alerters leads; None where there is no other."""
+    if settings.alerter.lease is None:
+        return None
+    from services.alerter.lease import KubernetesLease, LeaseLeadership
+
+    return LeaseLeadership(KubernetesLease(open_cluster(settings), settings.alerter.lease))
 
 
 def exchange_options(settings: Settings) -> dict[str, ExchangeOptions]:
@@ -93,6 +111,7 @@ def alerter_arguments(
         "switch": heartbeat.url
         and Switch(heartbeat.url.get_secret_value(), heartbeat.interval_seconds, heartbeat.method.upper()),
         "clock": clock,
+        "leadership": open_leadership(settings),
         "listen": listen or alerter.listen,
         "poll_interval_seconds": alerter.poll_interval_seconds,
         "missing_grace_seconds": alerter.grace_seconds,

@@ -45,6 +45,7 @@ class Engine:
     """Evaluation, alone on its log. It may be stopped and started again, as the right to evaluate comes and goes.
 
     `silenced(event)` says whether a silence holds for it; `on_append()` is called after each append, from this thread.
+    `leads()` is asked right before each append: the right to evaluate may have gone while a step was under way.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Engine:
         metrics: EvaluationMetrics,
         silenced: Callable[[Event], bool] = lambda _event: False,
         on_append: Callable[[], None] = lambda: None,
+        leads: Callable[[], bool] = lambda: True,
         poll_interval_seconds: float = 1.0,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
@@ -67,6 +69,7 @@ class Engine:
         self._metrics = metrics
         self._silenced = silenced
         self._on_append = on_append
+        self._leads = leads
         self._interval = poll_interval_seconds
         self._grace = grace_seconds
         self._evaluator: Evaluator | None = None
@@ -107,8 +110,8 @@ class Engine:
             if self._evaluator is None:
                 self._load()
             self._poll()
-        except LogMovedError:
-            self._failed("another evaluator has appended to the log: going on from what it says")
+        except LogMovedError as error:
+            self._failed(f"{error}: going on from what the log says")
             self._evaluator = None
         except (CursorExpiredError, InvalidCursorError) as error:
             self._failed(f"the store cannot continue from where it was read ({error}): reading it anew")
@@ -276,7 +279,10 @@ class Engine:
             end = entries[-1].after
         if state.evaluated > end.slot:
             end = Position(state.evaluated, 0)
-        self._log.append(self._end, entries, Checkpoint(end, state_text(state)))
+        checkpoint = Checkpoint(end, state_text(state))
+        if not self._leads():
+            raise LogMovedError("this process no longer leads")
+        self._log.append(self._end, entries, checkpoint)
         self._end, self._written = end, state
         self._logged.add(entry.event for entry in entries)
         for entry in entries:

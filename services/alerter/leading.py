@@ -28,6 +28,12 @@ class Leadership(Protocol):
     def start(self, take_up: Callable[[], None], lay_down: Callable[[], None]) -> None:
         """Begin to stand for leadership; returns at once."""
 
+    def holds(self) -> bool:
+        """Whether this process leads at this very moment. Never blocks; what is to be done only once asks right before.
+
+        It turns false before another may lead, also while `lay_down` waits for a step to end.
+        """
+
     def stop(self) -> None:
         """Stand down: `lay_down` if this process leads, then let another lead. Called again it does nothing."""
 
@@ -43,11 +49,15 @@ class AlwaysLeads:
         self._lay_down = lay_down
         take_up()
 
+    def holds(self) -> bool:
+        """Say yes from `start` to `stop`."""
+        return self._lay_down is not None
+
     def stop(self) -> None:
         """Lead no more."""
-        lay_down, self._lay_down = self._lay_down, None
-        if lay_down is not None:
-            lay_down()
+        if self._lay_down is not None:
+            self._lay_down()
+        self._lay_down = None
 
 
 class Duties:

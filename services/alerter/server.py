@@ -207,14 +207,17 @@ async def open_alerter(
             server.poke()
             notifier.poke()
 
+        evaluation = EvaluationMetrics(registry)
+        evaluation.leads.set_function(leadership.holds)
         engine = Engine(
             reader=store,
             log=log,
             rules=rules,
             clock=clock,
-            metrics=EvaluationMetrics(registry),
+            metrics=evaluation,
             silenced=silences.silenced,
             on_append=appended,
+            leads=leadership.holds,
             poll_interval_seconds=poll_interval_seconds,
             grace_seconds=missing_grace_seconds,
         )

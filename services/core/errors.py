@@ -16,6 +16,7 @@ Which status a caller sees is decided in `services.core.rpc.status` alone.
     ├── ServiceUnknownError        asked for the health of a service that is not here
     ├── CursorExpiredError         valid once, too old now, or of another store's log
     ├── LogMovedError              somebody else has appended to the log of breaches; read it again
+    ├── LeaseMovedError            somebody else has written the lease since it was read
     ├── DeadlineTooShortError      the caller leaves no time for the work
     ├── NotReadyError              still loading, or draining; try again
     ├── TooManyStreamsError        this server's limit of streams is reached; try again
@@ -27,6 +28,9 @@ Which status a caller sees is decided in `services.core.rpc.status` alone.
     ├── StoreError
     │   ├── StoreUnavailableError  out of reach within the deadline; try again
     │   └── StoreRefusedError      reached, but it said no: credentials, a missing bucket, a newer schema
+    ├── ClusterError               in the API server's own words
+    │   ├── ClusterUnavailableError    no answer within the deadline, or one that says "later"
+    │   └── ClusterRefusedError        it said no: credentials, rights, a kind that is not installed
     └── ExchangeError              in the exchange's own words
         ├── ExchangeUnavailableError   no answer, or one that says "later"
         ├── ExchangeRefusedError       the exchange said no to this request
@@ -124,6 +128,10 @@ class LogMovedError(TickwatchError):
     """The log of breaches does not end where its writer thinks: another writer has appended to it."""
 
 
+class LeaseMovedError(TickwatchError):
+    """The lease is not what was read any more: somebody else has written it, or taken it away."""
+
+
 class DeadlineTooShortError(TickwatchError):
     """The caller's deadline leaves no time for the work; nothing was begun."""
 
@@ -195,6 +203,23 @@ class StoreUnavailableError(StoreError):
 
 class StoreRefusedError(StoreError):
     """The store answered and refused; the same call will fail until somebody changes something."""
+
+
+class ClusterError(TickwatchError):
+    """The Kubernetes API server failed; `doing` says at what, `words` are its own."""
+
+    def __init__(self, doing: str, words: str) -> None:
+        super().__init__(f"{doing}: {words}")
+        self.doing = doing
+        self.words = words
+
+
+class ClusterUnavailableError(ClusterError):
+    """The API server did not answer, or asked to be called later; the same call may succeed then."""
+
+
+class ClusterRefusedError(ClusterError):
+    """The API server said no; the same call will fail until somebody changes something."""
 
 
 class ExchangeError(TickwatchError):

@@ -82,6 +82,13 @@ def _rule_glob(value: str) -> str:
     return value
 
 
+def _resource_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
+        raise ValueError(f"{value!r} is not a name of Kubernetes': small letters, digits and -, at most 63")
+    return value
+
+
+_Name = Annotated[str, AfterValidator(_resource_name)]
 _Address = Annotated[str, AfterValidator(_address)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 _SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
@@ -217,6 +224,9 @@ class AlerterSettings(_Section):
     """How many streams it serves at once; each takes a thread."""
     reflection: bool = True
     """Whether grpcurl and the like may ask for the contract."""
+    lease: _Name | None = None
+    """The Lease of Kubernetes by which several alerters on one store choose the one that evaluates and notifies. None:
+    this one does, and must be the only one."""
     webhooks: Mapping[Annotated[str, AfterValidator(_receiver_name)], WebhookSettings] = {}
     heartbeat: HeartbeatSettings = HeartbeatSettings()
 
@@ -230,6 +240,16 @@ class GatewaySettings(_Section):
     """The query service behind it: HOST:PORT, or dns:///NAME:PORT for a name with several addresses."""
     alerts: str = "127.0.0.1:50052"
     """The alerter behind it, written likewise."""
+
+
+class KubernetesSettings(_Section):
+    """How to speak with the cluster, where something of ours is kept there."""
+
+    namespace: _Name | None = None
+    """Where our resources are. None: the pod's own, elsewhere that of the kubeconfig's context."""
+    kubeconfig: str | None = None
+    """Files that say where the cluster is, as KUBECONFIG names them, which is read too. None: what every pod is given,
+    elsewhere ~/.kube/config."""
 
 
 class MetricsSettings(_Section):
@@ -261,6 +281,7 @@ class Settings(_Section):
     query: QuerySettings = QuerySettings()
     alerter: AlerterSettings = AlerterSettings()
     gateway: GatewaySettings = GatewaySettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
@@ -281,6 +302,7 @@ class Settings(_Section):
 
 _FOREIGN_VARIABLES = {
     "INFLUXDB_V2_TOKEN": ("influxdb", "token"),
+    "KUBECONFIG": ("kubernetes", "kubeconfig"),
     "JOB_COMPLETION_INDEX": ("collector", "shard"),
 }
 """Variables that others set and that mean one of our settings; our own variables win."""

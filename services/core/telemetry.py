@@ -182,6 +182,12 @@ class EvaluationMetrics:
     """How the evaluation of rules fares, in the one process that evaluates."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.leads = Gauge(
+            "tickwatch_leader",
+            "1 where this process evaluates and notifies, else 0. Of all replicas one has 1, and none for the "
+            "seconds that it takes another to take over.",
+            registry=registry,
+        )
         self.behind_seconds = Gauge(
             "tickwatch_engine_behind_seconds",
             "Time since the end of the newest slot that this process has evaluated for every series.",

@@ -56,6 +56,7 @@ VERDICTS: dict[type[errors.TickwatchError], Verdict] = {
     errors.ServiceUnknownError: Verdict(_Code.NOT_FOUND, "SERVICE_UNKNOWN"),
     errors.CursorExpiredError: Verdict(_Code.OUT_OF_RANGE, "CURSOR_EXPIRED"),
     errors.LogMovedError: _INTERNAL,  # writers settle it among themselves
+    errors.LeaseMovedError: _INTERNAL,  # as those
     errors.DeadlineTooShortError: Verdict(_Code.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     errors.NotReadyError: Verdict(_Code.UNAVAILABLE, "NOT_READY", retry_seconds=1),
     errors.TooManyStreamsError: Verdict(_Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", retry_seconds=5),
@@ -69,6 +70,9 @@ VERDICTS: dict[type[errors.TickwatchError], Verdict] = {
         _Code.UNAVAILABLE, "STORE_UNAVAILABLE", retry_seconds=2, public_text=_STORE_AWAY
     ),
     errors.StoreRefusedError: Verdict(_Code.FAILED_PRECONDITION, "STORE_REFUSED", public_text=_STORE_REFUSES),
+    errors.ClusterError: _INTERNAL,  # of interest to operators alone, whom the log tells
+    errors.ClusterUnavailableError: _INTERNAL,
+    errors.ClusterRefusedError: _INTERNAL,
     errors.ExchangeError: _INTERNAL,
     errors.ExchangeUnavailableError: Verdict(_Code.UNAVAILABLE, "EXCHANGE_UNAVAILABLE", retry_seconds=60),
     errors.ExchangeRefusedError: Verdict(_Code.FAILED_PRECONDITION, "EXCHANGE_REFUSED"),

@@ -74,6 +74,10 @@ WRONG = [
         ),
     ),
     ("alerter:\n  webhook: {}\n", "2: unknown key 'alerter.webhook' (did you mean 'webhooks'?)"),
+    (
+        "alerter: {lease: Al_Erter}\n",
+        "1: alerter.lease: 'Al_Erter' is not a name of Kubernetes': small letters, digits and -, at most 63",
+    ),
     ("alerter: {grace_seconds: -1}\n", "1: alerter.grace_seconds: input should be greater than or equal to 0"),
     (
         "alerter: {listen: '50052'}\n",

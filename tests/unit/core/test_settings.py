@@ -79,6 +79,7 @@ TEXT = "input should be text, in quotes where it looks like a number"
 PATH = "input should be the path of a file, as text"
 SECTION = "input should be a section of settings, each with its key"
 NO_ADDRESS = "is not HOST:PORT, as in 127.0.0.1:50051 or [::1]:50051"
+NO_NAME = "is not a name of Kubernetes': small letters, digits and -, at most 63"
 
 WRONG_VALUES = [
     ("store: 5", f"store: {TEXT}"),
@@ -134,6 +135,8 @@ WRONG_VALUES = [
     ("query: {max_streams: 0}", "query.max_streams: input should be greater than or equal to 1"),
     ("query: {max_streams: 10001}", "query.max_streams: input should be less than or equal to 10000"),
     ("query: {reflection: perhaps}", "query.reflection: input should be true or false"),
+    ("kubernetes: {namespace: Market_Watch}", f"kubernetes.namespace: 'Market_Watch' {NO_NAME}"),
+    ("kubernetes: {kubeconfig: 5}", f"kubernetes.kubeconfig: {TEXT}"),
     ("metrics: {listen: '9464'}", f"metrics.listen: '9464' {NO_ADDRESS}"),
     ("log: {level: loud}", "log.level: input should be 'debug', 'info', 'warning' or 'error'"),
     ("log: {format: xml}", "log.format: input should be 'auto', 'json' or 'console'"),
