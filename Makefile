@@ -48,6 +48,8 @@ lock: ## pin every dependency anew, with hashes and no addresses (needs uv)
 	  --custom-compile-command 'make lock' pyproject.toml -o requirements.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --custom-compile-command 'make lock' --group dev --constraint requirements.txt pyproject.toml -o requirements-dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --custom-compile-command 'make lock' --group image --constraint requirements-dev.txt -o requirements-build.txt
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

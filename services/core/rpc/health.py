@@ -24,11 +24,15 @@ from services.core.telemetry import RpcMetrics
 
 SERVICE = "grpc.health.v1.Health"
 
+LIVENESS = "liveness"
+"""The name under which a server serves for as long as it answers at all, whatever its store does: killing a process
+helps against its own faults only."""
+
 _Response = health_pb2.HealthCheckResponse
 
 
 class Health:
-    """The status of every service of a server, and of the server as a whole under the name ""."""
+    """The status of every service of a server, of the server as a whole under the name "", and of its `LIVENESS`."""
 
     def __init__(self, services: Iterable[str]) -> None:
         self._changed = threading.Condition()
@@ -67,13 +71,13 @@ class Health:
     def check(self, request: bytes, _context: Context) -> bytes:
         """Answer once; raises ServiceUnknownError."""
         name = from_wire_message(health_pb2.HealthCheckRequest, request).service
-        if name not in self._serving:
+        if name not in self._names():
             raise ServiceUnknownError(name)
         return bytes(_Response(status=self._status(name)).SerializeToString())
 
     def list_all(self, _request: bytes, _context: Context) -> bytes:
         """Answer for every service."""
-        statuses = {name: _Response(status=self._status(name)) for name in self._serving}
+        statuses = {name: _Response(status=self._status(name)) for name in self._names()}
         return bytes(health_pb2.HealthListResponse(statuses=statuses).SerializeToString())
 
     def watch(self, request: bytes, context: Context, send: Callable[[bytes | None], None]) -> None:
@@ -127,8 +131,11 @@ class Health:
             "Watch": grpc.unary_stream_rpc_method_handler(_Watch(self, probes)),
         }
 
+    def _names(self) -> tuple[str, ...]:
+        return (*self._serving, LIVENESS)
+
     def _status(self, name: str) -> int:
-        serving = self._serving.get(name)
+        serving = True if name == LIVENESS else self._serving.get(name)
         if serving is None:
             return int(_Response.SERVICE_UNKNOWN)
         return int(_Response.SERVING if serving else _Response.NOT_SERVING)

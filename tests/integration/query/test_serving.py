@@ -72,9 +72,31 @@ async def test_health_is_not_serving_until_loaded() -> None:
 
     assert before == checked == [NOT_SERVING, NOT_SERVING]
     assert after == [SERVING, SERVING]
-    assert {name: status.status for name, status in listed.statuses.items()} == dict.fromkeys(NAMES, SERVING)
+    assert {name: status.status for name, status in listed.statuses.items()} == dict.fromkeys(
+        (*NAMES, "liveness"), SERVING
+    )
     assert end == [NOT_SERVING, NOT_SERVING]
     assert rest == [grpc.aio.EOF, grpc.aio.EOF]
+
+
+async def test_liveness_is_of_the_process_alone() -> None:
+    """A server whose store does not answer is NOT_SERVING and alive all the same: killing it would help nobody."""
+    load, store = threading.Event(), make_store()
+    original = store.mark
+
+    def mark() -> object:
+        load.wait(10)
+        return original()
+
+    store.mark = mark  # type: ignore[method-assign,assignment]
+    async with serve(store, wait=False) as service:
+        health = health_pb2_grpc.HealthStub(service.channel)
+        ready = (await health.Check(health_pb2.HealthCheckRequest())).status
+        alive = (await health.Check(health_pb2.HealthCheckRequest(service="liveness"))).status
+        load.set()
+
+    assert ready == NOT_SERVING
+    assert alive == SERVING
 
 
 async def test_health_of_unknown_names() -> None:

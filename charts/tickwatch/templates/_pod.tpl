@@ -1,0 +1,195 @@
+{{- /* What every pod of this chart has in common, whichever role it plays. */ -}}
+
+{{- define "tickwatch.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "tickwatch.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "tickwatch.imagePullSecrets" -}}
+{{- with .Values.global.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* Where a pod may run. Takes the role's values. */ -}}
+{{- define "tickwatch.scheduling" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "tickwatch.topologySpread" -}}
+topologySpreadConstraints:
+  {{- with .values.topologySpreadConstraints }}
+  {{- toYaml . | nindent 2 }}
+  {{- else }}
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "tickwatch.selectorLabels" . | nindent 8 }}
+  {{- end }}
+{{- end -}}
+
+{{- /*
+Environment variables, each name once: server-side apply refuses a list with a name twice. Takes a list of maps
+(`env`), of which later ones replace earlier ones of the same name, and the user's list (`extra`), which replaces all.
+*/ -}}
+{{- define "tickwatch.env" -}}
+{{- $chosen := dict -}}
+{{- range concat .env (default (list) .extra) -}}
+{{- $_ := set $chosen .name . -}}
+{{- end -}}
+{{- range $name := keys $chosen | sortAlpha }}
+- {{ get $chosen $name | toYaml | nindent 2 | trim }}
+{{- end }}
+{{- end -}}
+
+{{- /* The settings and the token, which every role mounts. */ -}}
+{{- define "tickwatch.volumeMounts" -}}
+- {name: config, mountPath: /etc/tickwatch, readOnly: true}
+- {name: store-token, mountPath: /run/secrets/tickwatch/store, readOnly: true}
+{{- end -}}
+
+{{- define "tickwatch.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "tickwatch.fullname" . }}
+- name: store-token
+  secret:
+    secretName: {{ include "tickwatch.tokenSecret" . }}
+    defaultMode: 0440
+    items:
+      - key: {{ include "tickwatch.tokenKey" . }}
+        path: token
+{{- end -}}
+
+{{- /* The pod of a role that serves gRPC. Takes root, role, values, service (its gRPC name), port and env. */ -}}
+{{- define "tickwatch.serverPod" -}}
+metadata:
+  labels:
+    {{- include "tickwatch.labels" . | nindent 4 }}
+    {{- with .values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  annotations:
+    kubectl.kubernetes.io/default-container: {{ .role }}
+    checksum/config: {{ include (print .root.Template.BasePath "/configmap.yaml") .root | sha256sum }}
+    {{- with .values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "tickwatch.serviceAccountName" .root }}
+  automountServiceAccountToken: false
+  # Variables such as TICKWATCH_QUERY_PORT, which links would set, read like settings.
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds }}
+  {{- include "tickwatch.imagePullSecrets" .root | nindent 2 }}
+  securityContext:
+    {{- include "tickwatch.podSecurityContext" .root | nindent 4 }}
+  {{- include "tickwatch.topologySpread" . | nindent 2 }}
+  {{- include "tickwatch.scheduling" .values | nindent 2 }}
+  containers:
+    - name: {{ .role }}
+      {{- include "tickwatch.image" .root | nindent 6 }}
+      args: [{{ .role }}]
+      env:
+        {{- include "tickwatch.env" (dict "env" .env "extra" .values.extraEnv) | nindent 8 }}
+      ports:
+        - {name: grpc, containerPort: {{ .port }}}
+        {{- if .root.Values.metrics.enabled }}
+        - {name: metrics, containerPort: 9464}
+        {{- end }}
+      # Readiness follows what the role depends on, liveness the process alone: no store that is away gets pods killed.
+      startupProbe:
+        grpc: {port: {{ .port }}, service: liveness}
+        periodSeconds: 1
+        failureThreshold: 60
+      readinessProbe:
+        grpc: {port: {{ .port }}, service: {{ .service }}}
+        periodSeconds: 2
+        timeoutSeconds: 2
+      livenessProbe:
+        grpc: {port: {{ .port }}, service: liveness}
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 6
+      resources:
+        {{- toYaml .values.resources | nindent 8 }}
+      securityContext:
+        {{- include "tickwatch.securityContext" .root | nindent 8 }}
+      volumeMounts:
+        {{- include "tickwatch.volumeMounts" .root | nindent 8 }}
+  volumes:
+    {{- include "tickwatch.volumes" .root | nindent 4 }}
+{{- end -}}
+
+{{- /* The two Services of a role that serves gRPC: one address, and one that names every pod. */ -}}
+{{- define "tickwatch.services" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "tickwatch.metadata" (dict "root" .root "role" .role "name" .name "annotations" .values.service.annotations) | nindent 2 }}
+spec:
+  type: {{ .values.service.type }}
+  selector:
+    {{- include "tickwatch.selectorLabels" . | nindent 4 }}
+  ports:
+    - {name: grpc, port: {{ .values.service.port }}, targetPort: grpc, appProtocol: kubernetes.io/h2c}
+---
+# Names every pod: dns:///{{ .name }}-headless.NAMESPACE:{{ .port }} with round_robin spreads calls, which one connection to the
+# other Service does not.
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "tickwatch.metadata" (dict "root" .root "role" .role "name" (printf "%s-headless" .name) "labels" (dict "tickwatch.dev/service" "headless")) | nindent 2 }}
+spec:
+  clusterIP: None
+  selector:
+    {{- include "tickwatch.selectorLabels" . | nindent 4 }}
+  ports:
+    - {name: grpc, port: {{ .port }}, targetPort: grpc, appProtocol: kubernetes.io/h2c}
+    {{- if .root.Values.metrics.enabled }}
+    - {name: metrics, port: 9464, targetPort: metrics}
+    {{- end }}
+{{- end -}}
+
+{{- define "tickwatch.pdb" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  {{- include "tickwatch.metadata" . | nindent 2 }}
+spec:
+  maxUnavailable: {{ .values.pdb.maxUnavailable }}
+  selector:
+    matchLabels:
+      {{- include "tickwatch.selectorLabels" . | nindent 6 }}
+{{- end -}}
