@@ -1,0 +1,135 @@
+// The gateway's REST interface: addresses in, plain objects out, times as milliseconds since the epoch.
+// Knows nothing of the page.
+
+/** What the gateway, or the lack of one, said. `reason` is the contract's (METRIC_NOT_FOUND, …) or empty. */
+export class ApiError extends Error {
+  constructor(message, { status = 0, reason = "", field = "" } = {}) {
+    super(message);
+    this.name = "ApiError";
+    this.status = status;
+    this.reason = reason;
+    this.field = field;
+  }
+}
+
+/** Read the JSON that tells an error. */
+export function errorIn({ error }, status = 0) {
+  const details = error?.details ?? [];
+  return new ApiError(error?.message ?? `The gateway answered ${status}.`, {
+    status: error?.code ?? status,
+    reason: details.find((detail) => detail.reason)?.reason ?? "",
+    field: details.find((detail) => detail.fieldViolations)?.fieldViolations[0]?.field ?? "",
+  });
+}
+
+/** Turn an error response into an ApiError. */
+export async function refusal(response) {
+  try {
+    return errorIn(await response.json(), response.status);
+  } catch {
+    return new ApiError(`The gateway answered ${response.status}.`, { status: response.status });
+  }
+}
+
+async function call(address, options = {}) {
+  let response;
+  try {
+    response = await fetch(address, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The gateway cannot be reached.");
+  }
+  if (!response.ok) throw await refusal(response);
+  return response.json();
+}
+
+function query(parameters) {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    for (const one of [value].flat()) if (one !== undefined && one !== null && one !== "") search.append(name, one);
+  }
+  const text = search.toString();
+  return text ? `?${text}` : "";
+}
+
+const time = (text) => (text ? Date.parse(text) : null);
+const iso = (milliseconds) => new Date(milliseconds).toISOString().replace(".000Z", "Z");
+
+export async function listMetrics() {
+  const { metrics } = await call("/v1/metrics");
+  return metrics.map((metric) => ({
+    name: metric.name,
+    exchange: metric.exchange,
+    pair: metric.pair,
+    measures: new Map(metric.measures.map((one) => [
+      one.measure,
+      { time: time(one.last_time), value: one.last_value, count: one.point_count, coverage: one.coverage },
+    ])),
+  }));
+}
+
+/** 24 hours of one series: {start, values, missing, backfilled}, a value a minute, null where there is none. */
+export async function getHistory(metric, measure, signal) {
+  const document = await call(`/v1/metrics/${encodeURIComponent(metric)}/${measure}/history`, { signal });
+  return {
+    start: time(document.start_time),
+    values: document.values,
+    backfilled: document.backfilled.map((range) => [time(range.start_time), time(range.end_time)]),
+  };
+}
+
+export async function rankMetrics(measure, statistic, window, signal) {
+  const document = await call(`/v1/rankings/${measure}${query({ statistic, window })}`, { signal });
+  return {
+    end: time(document.window.end_time),
+    places: new Map(document.rankings.map((one) => [
+      one.metric, { rank: one.rank, value: one.value, count: one.point_count, coverage: one.coverage },
+    ])),
+    unranked: document.unranked.length,
+  };
+}
+
+/** A page of events, the newest first: {events, next}. */
+export async function listBreaches({ metric, start, page, size = 200 } = {}, signal) {
+  const document = await call(`/v1/breaches${query({
+    metrics: metric, start_time: start && iso(start), page_token: page, page_size: size,
+  })}`, { signal });
+  return { events: document.events.map(readEvent), next: document.next_page_token };
+}
+
+/** What a ratio rule would have fired in the last 24 hours. */
+export async function tryRule({ factor, window, selector }, signal) {
+  const rule = { name: "trial", selector, ratio: { factor, window: `${window * 60}s` } };
+  const document = await call("/v1/rules:test", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ rule, max_events: 10_000 }),
+    signal,
+  });
+  return {
+    events: document.events.map(readEvent),
+    breaches: Number(document.breach_count),
+    episodes: Number(document.episode_count),
+    points: Number(document.point_count),
+    series: document.series_count,
+    start: time(document.window.start_time),
+    end: time(document.window.end_time),
+  };
+}
+
+/** An event of the contract with its times as numbers. */
+export function readEvent(event) {
+  return { ...event, time: time(event.slot_time), opened: time(event.opened_time) };
+}
+
+/** The points of one message of the stream: [{metric, measure, time, value, backfilled}]. */
+export function readPoints(document) {
+  const slot = time(document.slot_time);
+  return document.metrics.map((metric, place) => ({
+    metric,
+    measure: document.measures[place],
+    time: slot,
+    value: document.values[place],
+    backfilled: document.backfilled[place],
+  }));
+}

@@ -1,0 +1,492 @@
+// The chart of one series: uPlot draws it, and this module what uPlot does not know: gaps, breaches and their evidence,
+// and a keyboard. Times are in milliseconds outside and in seconds inside uPlot.
+
+/* global uPlot */
+
+import { byId, make, setText } from "./dom.js";
+import { fillCard, isPresent, sentence } from "./evidence.js";
+import { HOUR, MINUTE, clock, compact, dayClock, inMeasure } from "./format.js";
+
+const NEAR = 12; // pixels between the pointer and a mark
+const MARK = 4.5;
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+export class Chart {
+  #box = byId("chart");
+  #canvas = byId("canvas");
+  #cursor = byId("cursor");
+  #marks = byId("marks");
+  #card = byId("evidence");
+  #readout = byId("readout");
+  #plot = null;
+  #series = null;
+  #events = [];
+  #trial = [];
+  #shown = null; // the event whose evidence is shown
+  #place = null; // the slot under the keyboard's cursor
+  #span = 24 * HOUR;
+  #zoom = null;
+  #began = 0;
+  #colours = {};
+
+  constructor() {
+    new ResizeObserver(() => this.#resize()).observe(this.#canvas);
+    this.#keys();
+  }
+
+  /** Draw this series, or nothing for null. */
+  show(series) {
+    this.#series = series;
+    this.#zoom = null;
+    this.#place = null;
+    this.#hide();
+    this.#build();
+  }
+
+  /** The series has changed. */
+  refresh() {
+    if (!this.#plot || !this.#series) return;
+    this.#plot.setData(this.#data(), false);
+    this.#scale();
+    this.#describe();
+  }
+
+  /** Mark these events: those that happened, or those of a try-out. */
+  mark(events) {
+    this.#events = this.#drawable(events);
+    this.#marked();
+  }
+
+  markTrial(events) {
+    this.#trial = this.#drawable(events);
+    this.#marked();
+  }
+
+  /** Bring an event into view and show its evidence. */
+  reveal(id) {
+    const event = this.#events.find((one) => one.id === id);
+    if (!event) return;
+    const [start] = this.#range();
+    if (event.time < start) {
+      this.#zoom = null;
+      this.#span = 24 * HOUR;
+      this.#scale();
+    }
+    this.#explain(event);
+  }
+
+  /** How much of the day is in sight, in milliseconds. */
+  span(milliseconds) {
+    this.#span = milliseconds;
+    this.#zoom = null;
+    this.#scale();
+    this.#hide();
+  }
+
+  /** Take the colours of the theme anew. */
+  recolour() {
+    this.#build();
+  }
+
+  // ---- drawing
+
+  #data() {
+    return [this.#series.times, this.#series.values];
+  }
+
+  #drawable(events) {
+    return events.filter(({ kind, time }) => kind === "breach" && isPresent(time)).sort((a, b) => a.time - b.time);
+  }
+
+  #range() {
+    const end = this.#series.start + this.#series.values.length * MINUTE;
+    return this.#zoom ?? [end - this.#span, end];
+  }
+
+  #scale() {
+    if (!this.#plot || !this.#series) return;
+    const [start, end] = this.#range();
+    this.#plot.setScale("x", { min: start / 1000, max: end / 1000 });
+  }
+
+  #build() {
+    this.#plot?.destroy();
+    this.#plot = null;
+    this.#canvas.replaceChildren();
+    if (!this.#series) return;
+    this.#began = performance.now();
+    this.#colours = colours(this.#box);
+    const font = `11px ${getComputedStyle(this.#box).fontFamily}`;
+    const bars = this.#series.measure === "volume_1m";
+    const axis = { stroke: this.#colours.muted, font, ticks: { show: false }, grid: { stroke: this.#colours.line, width: 1 } };
+    this.#plot = new uPlot({
+      width: Math.max(200, this.#canvas.clientWidth),
+      height: Math.max(140, this.#canvas.clientHeight),
+      padding: [18, 8, 0, 8],
+      legend: { show: false },
+      cursor: { y: false, points: { size: 7, width: 1.5, fill: this.#colours.panel }, drag: { x: true, y: false, dist: 8 } },
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      scales: { x: { time: true }, y: { range: (_plot, low, high) => padded(low, high, bars) } },
+      axes: [
+        { ...axis, size: 26, gap: 6, space: 72, grid: { ...axis.grid, dash: [1, 3] }, values: (_plot, splits) => splits.map(timeLabel) },
+        { ...axis, side: 1, size: 68, gap: 8, space: 34, values: (_plot, splits) => valueLabels(this.#series.measure, splits) },
+      ],
+      series: [{}, {
+        stroke: this.#colours.accent,
+        width: bars ? 0 : 1.35,
+        fill: bars ? this.#colours.accent : this.#colours.fill,
+        spanGaps: false,
+        points: { show: false },
+        paths: bars ? uPlot.paths.bars({ size: [0.72, 14, 1], align: 1 }) : undefined,
+      }],
+      hooks: {
+        drawClear: [(plot) => this.#drawBehind(plot)],
+        draw: [(plot) => this.#drawMarks(plot)],
+        setCursor: [(plot) => this.#pointed(plot)],
+        setSelect: [(plot) => this.#selected(plot)],
+      },
+    }, this.#data(), this.#canvas);
+    this.#plot.over.addEventListener("dblclick", () => this.span(this.#span));
+    this.#plot.over.addEventListener("mouseleave", () => this.#hide());
+    this.#scale();
+    this.#resize();
+    this.#describe();
+  }
+
+  #resize() {
+    const { clientWidth: width, clientHeight: height } = this.#canvas;
+    if (!this.#plot || width < 50 || height < 50) return;
+    if (this.#plot.width !== width || this.#plot.height !== height) this.#plot.setSize({ width, height });
+    const { left, top, width: inner, height: tall } = this.#plot.over.getBoundingClientRect();
+    const box = this.#box.getBoundingClientRect();
+    for (const slider of [this.#cursor, this.#marks]) {
+      slider.style.left = `${left - box.left}px`;
+      slider.style.top = `${top - box.top}px`;
+      slider.style.width = `${inner}px`;
+      slider.style.height = `${tall}px`;
+    }
+  }
+
+  // Gaps are hatched over the full height, what was filled in later has a line along the bottom; the window that a
+  // breach was compared with is shaded.
+  #drawBehind(plot) {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    const across = ([first, last], paint) => {
+      const left = plot.valToPos((this.#series.start + first * MINUTE) / 1000, "x", true);
+      const right = plot.valToPos((this.#series.start + last * MINUTE) / 1000, "x", true);
+      if (right >= bbox.left && left <= bbox.left + bbox.width) paint(left, Math.max(right - left, 2));
+    };
+    const pattern = ctx.createPattern(hatching(this.#colours.hatch), "repeat");
+    for (const run of this.#series.gaps) {
+      across(run, (left, width) => {
+        ctx.fillStyle = pattern;
+        ctx.fillRect(left, bbox.top, width, bbox.height);
+      });
+    }
+    ctx.fillStyle = this.#colours.filled;
+    const thick = 3 * devicePixelRatio;
+    for (const run of this.#series.fillings) across(run, (left, width) => ctx.fillRect(left, bbox.top + bbox.height - thick, width, thick));
+    ctx.restore();
+  }
+
+  #drawMarks(plot) {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, 0, bbox.width, bbox.top + bbox.height);
+    ctx.clip();
+    if (this.#shown) this.#drawEvidence(plot, this.#shown);
+    for (const event of this.#trial) this.#drawMark(plot, event, true);
+    for (const event of this.#events) this.#drawMark(plot, event, false);
+    ctx.restore();
+    if (this.#began) {
+      performance.clearMeasures("tickwatch-chart");
+      performance.measure("tickwatch-chart", { start: this.#began, end: performance.now() });
+      this.#began = 0;
+    }
+  }
+
+  #position(plot, event, scaled) {
+    const x = plot.valToPos(this.#middle(event.time) / 1000, "x", scaled);
+    const value = event.value ?? this.#series.at(event.time);
+    const bottom = scaled ? plot.bbox.top + plot.bbox.height : plot.over.clientHeight;
+    const y = isPresent(value) ? plot.valToPos(value, "y", scaled) : bottom;
+    return [x, y];
+  }
+
+  // Bars stand between their slot and the next, lines on their slot.
+  #middle(time) {
+    return this.#series.measure === "volume_1m" ? time + MINUTE / 2 : time;
+  }
+
+  #drawMark(plot, event, trial) {
+    const { ctx } = plot;
+    const [x, y] = this.#position(plot, event, true);
+    const size = MARK * devicePixelRatio * (event === this.#shown ? 1.5 : 1);
+    const tip = y - (trial ? 2 : 3) * devicePixelRatio;
+    ctx.beginPath();
+    ctx.moveTo(x, tip);
+    ctx.lineTo(x - size * 0.8, tip - size * 1.35);
+    ctx.lineTo(x + size * 0.8, tip - size * 1.35);
+    ctx.closePath();
+    if (trial) {
+      ctx.strokeStyle = this.#colours.trial;
+      ctx.lineWidth = 1.25 * devicePixelRatio;
+      ctx.stroke();
+    } else {
+      ctx.fillStyle = this.#colours[event.severity] ?? this.#colours.warning;
+      ctx.fill();
+    }
+  }
+
+  // What a breach was compared with: the mean over its window, and what it had to exceed.
+  #drawEvidence(plot, event) {
+    const { ctx, bbox } = plot;
+    const x = plot.valToPos(this.#middle(event.time) / 1000, "x", true);
+    const level = (value, dash, colour) => {
+      if (!isPresent(value)) return;
+      const y = Math.round(plot.valToPos(value, "y", true)) + 0.5;
+      if (y < bbox.top || y > bbox.top + bbox.height) return;
+      ctx.setLineDash(dash.map((length) => length * devicePixelRatio));
+      ctx.strokeStyle = colour;
+      ctx.lineWidth = devicePixelRatio;
+      ctx.beginPath();
+      ctx.moveTo(Math.max(bbox.left, x - bbox.width / 6), y);
+      ctx.lineTo(Math.min(bbox.left + bbox.width, x + bbox.width / 30), y);
+      ctx.stroke();
+    };
+    level(event.baseline, [], this.#colours.text);
+    level(event.threshold, [4, 3], this.#colours[event.severity] ?? this.#colours.warning);
+    ctx.setLineDash([]);
+    ctx.fillStyle = this.#colours.band;
+    ctx.fillRect(x - devicePixelRatio / 2, bbox.top, devicePixelRatio, bbox.height);
+  }
+
+  // ---- evidence and reading
+
+  #marked() {
+    if (this.#shown && !this.#all.includes(this.#shown)) this.#hide();
+    this.#describe();
+    this.#plot?.redraw(false);
+  }
+
+  get #all() {
+    return [...this.#events, ...this.#trial];
+  }
+
+  #explain(event) {
+    this.#shown = event;
+    this.#cardFor(event);
+    const place = this.#events.indexOf(event);
+    if (place >= 0) this.#marks.setAttribute("aria-valuenow", String(place + 1));
+    this.#describe();
+    this.#plot.redraw(false);
+  }
+
+  #cardFor(event) {
+    fillCard(this.#card, event, { trial: this.#trial.includes(event) });
+    this.#card.hidden = false;
+    const [x, y] = this.#position(this.#plot, event, false);
+    const { offsetLeft: left, offsetTop: top, offsetWidth: width, offsetHeight: height } = this.#cursor;
+    const { offsetWidth: wide, offsetHeight: tall } = this.#card;
+    const beside = x + wide + 24 < width ? x + 16 : x - wide - 16;
+    this.#card.style.left = `${left + Math.max(0, Math.min(width - wide, beside))}px`;
+    this.#card.style.top = `${top + Math.max(4, Math.min(height - tall - 4, y - tall / 2))}px`;
+  }
+
+  #hide() {
+    this.#card.hidden = true;
+    if (!this.#shown) return;
+    this.#shown = null;
+    this.#plot?.redraw(false);
+  }
+
+  #pointed(plot) {
+    const { left, top, idx } = plot.cursor;
+    if (left < 0 || !isPresent(idx)) {
+      this.#say(null);
+      return;
+    }
+    this.#say(idx);
+    let nearest = null;
+    let least = NEAR;
+    for (const event of this.#all) {
+      const [x, y] = this.#position(plot, event, false);
+      const distance = Math.hypot(x - left, y - MARK - top);
+      if (distance < least) [nearest, least] = [event, distance];
+    }
+    if (nearest === this.#shown) return;
+    if (nearest) this.#explain(nearest);
+    else if (document.activeElement !== this.#marks) this.#hide();
+  }
+
+  #selected(plot) {
+    const { left, width } = plot.select;
+    if (width < 8) return;
+    this.#zoom = [left, left + width].map((x) => plot.posToVal(x, "x") * 1000);
+  }
+
+  // The line above the chart: the point under the cursor, else the newest.
+  #say(place) {
+    const series = this.#series;
+    if (!series) {
+      setText(this.#readout, "");
+      return;
+    }
+    const at = place ?? series.values.findLastIndex(isPresent);
+    const value = series.values[at] ?? null;
+    const time = series.times[at];
+    const words = value === null ? "no point" : inMeasure(series.measure, value);
+    if (time === undefined) setText(this.#readout, "");
+    else this.#readout.replaceChildren(words, make("span", { className: "when", textContent: `${dayClock(time * 1000)} UTC` }));
+  }
+
+  #describe() {
+    const series = this.#series;
+    if (!series) return;
+    const place = this.#place ?? series.values.findLastIndex(isPresent);
+    const value = series.values[place] ?? null;
+    set(this.#cursor, {
+      "aria-valuemin": 0,
+      "aria-valuemax": series.values.length - 1,
+      "aria-valuenow": Math.max(0, place),
+      "aria-valuetext": place < 0 ? "no point in the last 24 hours"
+        : `${clock(series.times[place] * 1000)} UTC, ${value === null ? "no point" : inMeasure(series.measure, value)}`,
+    });
+    this.#marks.hidden = this.#events.length === 0;
+    if (this.#events.length) {
+      const shown = Math.max(0, this.#events.indexOf(this.#shown));
+      const event = this.#shown && this.#events.includes(this.#shown) ? this.#shown : this.#events.at(-1);
+      set(this.#marks, {
+        "aria-valuemin": 1,
+        "aria-valuemax": this.#events.length,
+        "aria-valuenow": this.#shown ? shown + 1 : this.#events.length,
+        "aria-valuetext": `${this.#events.indexOf(event) + 1} of ${this.#events.length}: ${sentence(event)}`,
+      });
+    }
+    if (this.#place === null && this.#plot && (this.#plot.cursor.left ?? -1) < 0) this.#say(null);
+  }
+
+  #keys() {
+    this.#cursor.addEventListener("keydown", (event) => {
+      const { length } = this.#series?.values ?? [];
+      const step = event.shiftKey ? 10 : 1;
+      const now = this.#place ?? length - 1;
+      const target = {
+        ArrowLeft: now - step, ArrowDown: now - step, ArrowRight: now + step, ArrowUp: now + step,
+        PageUp: now - 60, PageDown: now + 60, Home: 0, End: length - 1,
+      }[event.key];
+      if (target === undefined || !length || !this.#plot) return;
+      event.preventDefault();
+      this.#moveTo(Math.max(0, Math.min(length - 1, target)));
+    });
+    this.#cursor.addEventListener("blur", () => {
+      this.#place = null;
+      this.#plot?.setCursor({ left: -10, top: -10 });
+      this.#describe();
+    });
+    this.#marks.addEventListener("focus", () => {
+      if (this.#events.length) this.#explain(this.#events.includes(this.#shown) ? this.#shown : this.#inSight());
+    });
+    this.#marks.addEventListener("blur", () => this.#hide());
+    this.#marks.addEventListener("keydown", (event) => {
+      const last = this.#events.length - 1;
+      const now = this.#events.indexOf(this.#shown);
+      const target = {
+        ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1, Home: 0, End: last,
+      }[event.key];
+      if (target === undefined || last < 0) return;
+      event.preventDefault();
+      const one = this.#events[Math.max(0, Math.min(last, target))];
+      this.reveal(one.id);
+    });
+    this.#box.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.#hide();
+    });
+  }
+
+  #inSight() {
+    const [start] = this.#range();
+    return this.#events.findLast(({ time }) => time >= start) ?? this.#events.at(-1);
+  }
+
+  #moveTo(place) {
+    this.#place = place;
+    const time = this.#series.times[place];
+    const [start, end] = this.#range();
+    if (time * 1000 < start || time * 1000 > end) this.span(24 * HOUR);
+    const value = this.#series.values[place];
+    const left = this.#plot.valToPos(time, "x");
+    this.#plot.setCursor({ left, top: isPresent(value) ? this.#plot.valToPos(value, "y") : 0 });
+    this.#say(place);
+    this.#describe();
+  }
+}
+
+const COLOURS = ["line", "accent", "fill", "muted", "text", "hatch", "filled", "warning", "critical", "info", "trial", "panel", "band"];
+
+// A canvas takes no variables and no light-dark(): let the browser work out what they are now.
+function colours(parent) {
+  const probe = document.createElement("span");
+  parent.append(probe);
+  const found = {};
+  for (const name of COLOURS) {
+    probe.style.color = `var(--${name})`;
+    found[name] = getComputedStyle(probe).color;
+  }
+  probe.remove();
+  return found;
+}
+
+function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (element.getAttribute(name) !== String(value)) element.setAttribute(name, String(value));
+  }
+}
+
+function padded(low, high, fromZero) {
+  if (low === null || high === null || low === undefined || high === undefined) return [0, 1];
+  if (fromZero) return [0, high * 1.08 || 1];
+  const margin = (high - low) * 0.08 || Math.abs(high) * 0.01 || 1;
+  return [low - margin, high + margin];
+}
+
+function timeLabel(seconds) {
+  const date = new Date(seconds * 1000);
+  const midnight = date.getUTCHours() === 0 && date.getUTCMinutes() === 0;
+  return midnight ? `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}` : clock(seconds * 1000);
+}
+
+function valueLabels(measure, splits) {
+  if (measure === "volume" || measure === "volume_1m") return splits.map((value) => (value === 0 ? "0" : trimmed(value)));
+  const step = splits.length > 1 ? Math.abs(splits[1] - splits[0]) : 1;
+  const places = Math.max(0, Math.min(10, Math.ceil(-Math.log10(step) - 1e-9)));
+  return splits.map((value) => value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places }).replace("-", "−"));
+}
+
+// 3.500 k is 3.5 k on an axis.
+const trimmed = (value) => compact(value, 4).replace(/(\.\d*?)0+(?=\D*$)/, "$1").replace(/\.(?=\D*$)/, "");
+
+let hatch = null;
+
+/** A tile of thin diagonals. */
+function hatching(colour) {
+  const side = Math.round(7 * devicePixelRatio);
+  if (hatch?.colour === colour && hatch.tile.width === side) return hatch.tile;
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = side;
+  const ctx = tile.getContext("2d");
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = devicePixelRatio;
+  for (const shift of [-side, 0, side]) {
+    ctx.moveTo(shift - 1, side + 1);
+    ctx.lineTo(shift + side + 1, -1);
+  }
+  ctx.stroke();
+  hatch = { colour, tile };
+  return tile;
+}

@@ -1,0 +1,284 @@
+// The page put together: two streams, what they feed, and who tells whom. Every other module knows only its own part.
+
+import { readPoints } from "./api.js";
+import { Breaches } from "./breaches.js";
+import { Chart } from "./chart.js";
+import { byId, make, paced, radios, setPairs, setText } from "./dom.js";
+import { Feed } from "./feed.js";
+import { HOUR, MEASURES, MINUTE, clockSeconds, compact, inMeasure, percent, span } from "./format.js";
+import { Freshness } from "./freshness.js";
+import { Market } from "./market.js";
+import { RankingTable } from "./ranking.js";
+import { Series } from "./series.js";
+import { Stream } from "./stream.js";
+import { Trial } from "./trial.js";
+
+const HIDDEN_FOR = 30_000;
+const WIDE = matchMedia("(min-width: 821px)");
+
+const market = new Market();
+const breaches = new Breaches();
+const chart = new Chart();
+const freshness = new Freshness(market);
+const trial = new Trial(chart);
+const ranking = new RankingTable(market, {
+  onChoose: (metric) => draw(metric, shown.measure).then(() => view("series")),
+  breachesOf: (metric) => breaches.count(metric),
+});
+const feed = new Feed(breaches, { onChoose: showBreach });
+
+const shown = { metric: null, measure: "price", series: null, loading: null };
+
+// ---- the series that is shown
+
+async function draw(metric, measure) {
+  shown.loading?.abort();
+  const { signal } = (shown.loading = new AbortController());
+  const other = metric !== shown.metric || measure !== shown.measure;
+  Object.assign(shown, { metric, measure });
+  byId("series-title").replaceChildren(...title(metric));
+  chooseMeasure(measure);
+  ranking.choose(metric);
+  feed.follow(metric);
+  trial.follow(metric, measure);
+  location.replace(`#${metric}/${measure}`);
+  if (other) {
+    shown.series = null;
+    chart.show(null);
+    chart.markTrial([]);
+  }
+  note(other ? "Reading 24 hours…" : "");
+  try {
+    const series = await Series.load(metric, measure, signal);
+    if (signal.aborted) return;
+    shown.series = series;
+    note(series.coverage === 0 ? "No point of this series in the last 24 hours." : "");
+    chart.show(series);
+    chart.mark(breaches.of(metric, measure));
+    figures();
+    await breaches.loadMetric(metric, signal);
+  } catch (error) {
+    if (error.name === "AbortError" || signal.aborted) return;
+    if (!shown.series) note(`${error.message} It is tried again.`);
+    trouble(error);
+    retrySoon();
+  }
+}
+
+const title = (metric) => {
+  const [exchange, pair] = metric.split(":");
+  return [make("span", { className: "title-exchange", textContent: exchange }), make("span", { textContent: pair })];
+};
+
+function note(text) {
+  byId("chart-note").hidden = text === "";
+  setText(byId("chart-note"), text);
+}
+
+function figures() {
+  const { series, metric, measure } = shown;
+  if (!series) return;
+  const values = series.values.filter((value) => value !== null);
+  const low = values.reduce((a, b) => Math.min(a, b), Infinity);
+  const high = values.reduce((a, b) => Math.max(a, b), -Infinity);
+  const pairs = [["Low", inMeasure(measure, low)], ["High", inMeasure(measure, high)]];
+  if (measure === "price") {
+    pairs.push(["24 h", `${percent(market.last(metric, "change_percentage"))} %`]);
+    pairs.push(["Volume 24 h", compact(market.last(metric, "volume"))]);
+  } else {
+    pairs.push(["Price", inMeasure("price", market.last(metric, "price"))]);
+  }
+  setPairs(byId("figures"), values.length ? pairs : []);
+  setText(byId("coverage"), `${values.length.toLocaleString("en-US")} of ${series.values.length.toLocaleString("en-US")} minutes`);
+}
+
+async function showBreach(event) {
+  if (!event.metric) return;
+  view("series");
+  if (event.metric !== shown.metric || event.measure !== shown.measure) await draw(event.metric, event.measure);
+  chart.reveal(event.id);
+}
+
+const chooseMeasure = radios(byId("measures"), MEASURES, (measure) => {
+  if (shown.metric) draw(shown.metric, measure);
+});
+const chooseSpan = radios(byId("spans"), [["1", "1 h"], ["6", "6 h"], ["24", "24 h"]], (hours) => chart.span(hours * HOUR));
+chooseMeasure(shown.measure);
+chooseSpan("24");
+
+function start() {
+  const [, metric, measure] = /^#([^/]+)\/(\w+)$/.exec(decodeURIComponent(location.hash)) ?? [];
+  const known = metric && market.metrics.has(metric) && MEASURES.some(([name]) => name === measure);
+  const first = known ? metric : ranking.first ?? [...market.metrics.keys()][0];
+  if (first) draw(first, known ? measure : "price");
+}
+
+market.addEventListener("metrics", () => {
+  if (!shown.metric) {
+    if (market.metrics.size) requestAnimationFrame(() => shown.metric ?? start());
+    else note("No points yet. They will appear here by themselves.");
+  }
+});
+market.addEventListener("values", ({ detail: points }) => {
+  if (shown.series?.take(points)) {
+    note("");
+    chart.refresh();
+  } else if (shown.series?.extendTo(Math.max(...points.map(({ time }) => time)))) {
+    chart.refresh();
+  }
+  figures();
+});
+breaches.addEventListener("change", () => {
+  if (shown.series) chart.mark(breaches.of(shown.metric, shown.measure));
+  ranking.update();
+});
+
+// ---- streams
+
+const rankAnew = paced(4_000, () => market.loadRankings());
+const reload = paced(2_000, () => {
+  market.loadMetrics();
+  market.loadRankings();
+  breaches.load();
+  if (shown.metric) draw(shown.metric, shown.measure);
+});
+const retrySoon = paced(5_000, () => setTimeout(reload, 3_000));
+
+const links = { points: "connecting", breaches: "connecting" };
+
+function stream(name, address, message) {
+  return new Stream(address, {
+    message,
+    state: (state, error) => {
+      links[name] = state;
+      if (error) trouble(error);
+      link();
+    },
+    open: (resumed) => {
+      // Opened first and read then, nothing falls between the two.
+      if (!resumed || troubled) reload();
+      calm();
+    },
+  });
+}
+
+const points = stream("points", "/v1/points/stream", (event, document) => {
+  if (!document.slot_time) return;
+  market.take(readPoints(document));
+  rankAnew();
+});
+const events = stream("breaches", "/v1/breaches/stream?include_late=true", (event, document) => {
+  breaches.take(event, document);
+});
+
+let hiding = null;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.hidden) {
+    // A browser gives a host six connections, whatever the number of tabs.
+    hiding = setTimeout(() => points.pause(), HIDDEN_FOR);
+  } else {
+    points.resume();
+    events.resume();
+  }
+});
+addEventListener("online", () => {
+  points.refresh();
+  events.refresh();
+});
+
+// ---- what is wrong, said once
+
+let troubled = null;
+
+function trouble(error) {
+  troubled = error;
+  notice();
+}
+
+function calm() {
+  if (Object.values(links).every((state) => state === "live")) troubled = null;
+  notice();
+}
+
+for (const source of [market, breaches]) {
+  source.addEventListener("error", ({ detail: error }) => {
+    trouble(error);
+    retrySoon();
+  });
+}
+market.addEventListener("rankings", () => calm());
+
+function notice() {
+  const words = [];
+  if (troubled && !navigator.onLine) words.push("This machine is offline. What is shown is what was known; the page goes on by itself.");
+  else if (troubled) words.push(`${troubled.message.replace(/\.?$/, ".")} What is shown is what was known; it is tried again until it works.`);
+  for (const { exchange, age } of freshness.silent) {
+    words.push(`${exchange} has been silent for ${span(age)}: no point has come from it, and gaps on its charts are real.`);
+  }
+  byId("notice").hidden = words.length === 0;
+  setText(byId("notice"), words.join(" "));
+}
+
+function link() {
+  const states = Object.values(links);
+  const state = states.includes("down") ? "down" : states.includes("connecting") ? "connecting" : "live";
+  const element = byId("link");
+  element.dataset.state = state;
+  setText(element, { down: "Reconnecting", connecting: "Connecting", live: "Live" }[state]);
+}
+
+// ---- the page around it
+
+function view(name) {
+  document.querySelector(".desk").dataset.view = name;
+  for (const button of document.querySelectorAll("[data-show]")) button.setAttribute("aria-pressed", String(button.dataset.show === name));
+}
+
+for (const button of document.querySelectorAll("[data-show]")) button.addEventListener("click", () => view(button.dataset.show));
+WIDE.addEventListener("change", () => dispatchEvent(new Event("resize")));
+
+const THEMES = ["system", "dark", "light"];
+const SIGNS = { system: "◐", dark: "☾", light: "☀" };
+
+function theme(name) {
+  if (name === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = name;
+  try {
+    localStorage.setItem("theme", name);
+  } catch {
+    // Forbidden storage: the choice holds for this page.
+  }
+  const button = byId("theme");
+  button.textContent = SIGNS[name];
+  button.setAttribute("aria-label", `Theme: ${name}`);
+  button.title = `Theme: ${name}`;
+  chart.recolour();
+}
+
+byId("theme").addEventListener("click", () => {
+  const now = document.documentElement.dataset.theme ?? "system";
+  theme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart.recolour());
+theme(document.documentElement.dataset.theme ?? "system");
+
+byId("help").addEventListener("click", () => byId("keys").showModal());
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea") || byId("keys").open) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    view("ranking");
+    byId("search").focus();
+  } else if (event.key === "?") {
+    byId("keys").showModal();
+  }
+});
+
+setInterval(() => {
+  const now = Date.now();
+  setText(byId("clock"), `${clockSeconds(now)} UTC`);
+  if (Math.floor(now / 1000) % 5 === 0) notice();
+  // A minute without any point is a gap as soon as the next is over.
+  if (shown.series?.extendTo(Math.floor(now / MINUTE - 3) * MINUTE)) chart.refresh();
+}, 1_000);

@@ -1,0 +1,191 @@
+"""Everything behind the dashboard, in one process, on a market whose every value is known: real servers, memory store.
+
+What a test needs is in its hands: it writes the points, stops the servers and starts them again on the same addresses.
+The clock is the machine's, because the browser has no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from services.alerter.engine import Engine
+from services.alerter.rulebook import RuleBook
+from services.alerter.server import open_alerter
+from services.collector.exchanges.base import ExchangeOptions
+from services.collector.exchanges.registry import build_exchange
+from services.core.catalog.base import FixedCatalog, Market
+from services.core.catalog.rule_source import FixedRules
+from services.core.clock import ManualClock, SystemClock
+from services.core.model import (
+    DAY_SLOTS,
+    SLOT_SECONDS,
+    Floats,
+    Measure,
+    Outcome,
+    Points,
+    Quality,
+    Run,
+    Series,
+    Slot,
+    Window,
+    last_complete_slot,
+)
+from services.core.store.memory import MemoryMetricStore
+from services.core.telemetry import EvaluationMetrics
+from services.gateway.server import open_gateway
+from services.query.server import open_query_server
+from tests.support.ports import free_port
+
+THREE = ("BTCUSD", "ETHUSD", "XRPUSD")
+
+
+@dataclasses.dataclass(frozen=True)
+class Day:
+    """A day of values by series, from slot `start` on; NaN where there is no point."""
+
+    start: Slot
+    values: dict[Series, Floats]
+
+    def points(self, window: Window | None = None, quality: Quality = Quality.OBSERVED) -> Points:
+        """Return the points in a window, or all."""
+        low, high = (window.start, window.end) if window else (self.start, self.start + DAY_SLOTS)
+        return Points.of(
+            (series, Slot(self.start + place), float(values[place]), quality)
+            for series, values in self.values.items()
+            for place in range(max(0, low - self.start), min(len(values), high - self.start))
+            if not np.isnan(values[place])
+        )
+
+
+async def simulated_day(end: Slot, pairs: Sequence[str] = THREE) -> Day:
+    """Return the 24 hours before `end` of the simulated market: price, volumes and changes, as a collector has them."""
+    values: dict[Series, Floats] = {}
+    two_days = Window(Slot(end - 2 * DAY_SLOTS), end)
+    async with build_exchange("SIM", ExchangeOptions(), SystemClock()) as exchange:
+        for pair in pairs:
+            candles = await exchange.candles(pair, two_days)
+            closes, volumes = candles.closes, candles.volumes
+            now, before = closes[DAY_SLOTS:], closes[:DAY_SLOTS]
+            total = np.concatenate([[0.0], volumes.cumsum()])
+            columns = {
+                Measure.PRICE: now,
+                Measure.VOLUME: total[DAY_SLOTS + 1 :] - total[1 : DAY_SLOTS + 1],
+                Measure.CHANGE_ABSOLUTE: now - before,
+                Measure.CHANGE_PERCENTAGE: (now - before) / before * 100,
+                Measure.VOLUME_1M: volumes[DAY_SLOTS:],
+            }
+            values |= {Series(f"SIM:{pair}", measure): column for measure, column in columns.items()}
+    return Day(Slot(end - DAY_SLOTS), values)
+
+
+def flat_day(end: Slot, metrics: Iterable[str], *, value: float = 100.0, slots: int = DAY_SLOTS) -> Day:
+    """Return a price for each metric that moves a little and breaks no rule; the n-th metric moves n times as much."""
+    wave = np.sin(np.arange(slots) / 7.0) / 1000
+    values = {
+        Series(metric, Measure.PRICE): value * (1 + wave * (number + 1) / 10) for number, metric in enumerate(metrics)
+    }
+    return Day(Slot(end - slots), values)
+
+
+class Desk:
+    """The servers behind the dashboard, and the store below them."""
+
+    def __init__(self, store: MemoryMetricStore, catalog: FixedCatalog) -> None:
+        self.store = store
+        self._catalog = catalog
+        self._ports = (free_port(), free_port(), free_port())
+        self._running: AsyncExitStack | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the dashboard is, also while nobody serves it."""
+        return f"http://127.0.0.1:{self._ports[2]}"
+
+    async def start(self, **gateway: float) -> None:
+        """Serve until `stop`, on the same addresses as before; returns when every service is ready."""
+        query, alerts, http = (f"127.0.0.1:{port}" for port in self._ports)
+        rules = RuleBook(FixedRules(), self._catalog, SystemClock())
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(
+                open_query_server(reader=self.store, listen=query, poll_interval_seconds=0.05, grace_seconds=1)
+            )
+            alerter = await stack.enter_async_context(
+                open_alerter(store=self.store, rules=rules, listen=alerts, poll_interval_seconds=0.05, grace_seconds=1)
+            )
+            await stack.enter_async_context(open_gateway(listen=http, query=query, alerts=alerts, **gateway))
+            await server.ready()
+            await alerter.ready()
+            self._running = stack.pop_all()
+
+    async def stop(self) -> None:
+        """Stop serving; the store stays."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.aclose()
+
+    def write(self, points: Points, exchange: str = "SIM") -> None:
+        """Write points as a run of the newest slot does."""
+        self.store.write(points)
+        slot = Slot(int(points.slots.max()))
+        self.store.record_run(Run(exchange, slot, (slot + 1) * 60.0 + 5, 1, Outcome.OK))
+
+    def write_value(self, metric: str, measure: Measure, slot: Slot, value: float) -> None:
+        """Write one point."""
+        row = (Series(metric, measure), slot, value, Quality.OBSERVED)
+        self.write(Points.of([row]), metric.partition(":")[0])
+
+
+def newest_slot() -> Slot:
+    """Return the last complete slot by the machine's clock."""
+    return last_complete_slot(time.time())
+
+
+async def room_in_the_minute(seconds: float = 20.0) -> Slot:
+    """Return the last complete slot, at a moment from which it stays the last for so long."""
+    left = SLOT_SECONDS - time.time() % SLOT_SECONDS
+    if left < seconds:
+        await asyncio.sleep(left + 0.05)
+    return newest_slot()
+
+
+@asynccontextmanager
+async def open_desk(*days: Day, catalog: Sequence[Market] = (), evaluated: int = DAY_SLOTS) -> AsyncIterator[Desk]:
+    """Serve a store that has these days, their last `evaluated` slots evaluated by the default rules.
+
+    Without days there is nothing in the store.
+    """
+    store = MemoryMetricStore()
+    fixed = FixedCatalog(*catalog)
+    if days:
+        _begin_evaluation(store, fixed, Slot(newest_slot() - evaluated))
+    desk = Desk(store, fixed)
+    for day in days:
+        exchange = next(iter(day.values)).metric.partition(":")[0]
+        desk.write(day.points(), exchange)
+    await desk.start()
+    try:
+        yield desk
+    finally:
+        with contextlib.suppress(OSError):
+            await desk.stop()
+
+
+def _begin_evaluation(store: MemoryMetricStore, catalog: FixedCatalog, slot: Slot) -> None:
+    """Let the log begin at a slot of the past: an alerter that starts now evaluates what has come since."""
+    clock = ManualClock((slot + 1) * SLOT_SECONDS + 1.0)
+    engine = Engine(
+        reader=store,
+        log=store.breach_log,
+        rules=RuleBook(FixedRules(), catalog, clock),
+        clock=clock,
+        metrics=EvaluationMetrics(CollectorRegistry()),
+    )
+    assert engine.step()
