@@ -22,7 +22,7 @@ async def no_task_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[N
     left = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()}
     if left:
         # A task that was cancelled a moment ago may need one more turn of the loop.
-        _, left = await asyncio.wait(left, timeout=0.2)
+        _, left = await asyncio.wait(left, timeout=5)
     if left:
         pytest.fail(f"tasks left pending: {[task.get_coro() for task in left]}")
 
@@ -33,7 +33,7 @@ def no_thread_left_behind() -> Iterator[None]:
     yield
     left = [thread for thread in threading.enumerate() if thread.name.startswith("tickwatch-")]
     for thread in left:
-        thread.join(timeout=5)
+        thread.join(timeout=20)
     left = [thread for thread in left if thread.is_alive()]
     if left:
         pytest.fail(f"threads left running: {[thread.name for thread in left]}")

@@ -14,6 +14,7 @@ Which status a caller sees is decided in `services.core.rpc.status` alone.
     ├── SilenceNotFoundError
     ├── DeadLetterNotFoundError
     ├── ServiceUnknownError        asked for the health of a service that is not here
+    ├── MethodUnknownError         called what no service here has
     ├── CursorExpiredError         valid once, too old now, or of another store's log
     ├── LogMovedError              somebody else has appended to the log of breaches; read it again
     ├── LeaseMovedError            somebody else has written the lease since it was read
@@ -88,6 +89,14 @@ class ServiceUnknownError(TickwatchError):
     def __init__(self, service: str) -> None:
         super().__init__(f"no service {service!r} is served here")
         self.service = service
+
+
+class MethodUnknownError(TickwatchError):
+    """No service here has a method of this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"no method {path!r} is served here; a server of another version or of another service may")
+        self.path = path
 
 
 class RuleNotFoundError(TickwatchError):

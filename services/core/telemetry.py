@@ -54,6 +54,14 @@ def configure_logging(level: str = "info", format: str = "console") -> None:  # 
     root.setLevel(level.upper())
 
 
+class _Ended:
+    """The calls of one method that ended with one status code."""
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(_LATENCY_BUCKETS) + 1)
+        self.seconds = 0.0
+
+
 class CallTally:
     """The calls of one method, counted by hand: an answer from memory costs less than the library's counters."""
 
@@ -61,9 +69,7 @@ class CallTally:
         self._lock = threading.Lock()
         self._started = 0
         self._open = 0
-        self._codes = {"OK": 0}
-        self._buckets = [0] * (len(_LATENCY_BUCKETS) + 1)
-        self._seconds = 0.0
+        self._ended = {"OK": _Ended()}
 
     def begin(self) -> None:
         """Count a call that begins."""
@@ -72,28 +78,26 @@ class CallTally:
 
     def end(self, code: str, seconds: float) -> None:
         """Count a call that ended with a status code, by name, so many seconds after its begin."""
+        place = bisect.bisect_left(_LATENCY_BUCKETS, seconds)
         with self._lock:
-            self._codes[code] = self._codes.get(code, 0) + 1
-            self._buckets[bisect.bisect_left(_LATENCY_BUCKETS, seconds)] += 1
-            self._seconds += seconds
+            ended = self._ended.get(code) or self._ended.setdefault(code, _Ended())
+            ended.buckets[place] += 1
+            ended.seconds += seconds
 
     def stream_opened(self, change: int) -> None:
         """Count streams being served: 1 more, or -1."""
         with self._lock:
             self._open += change
 
-    def read(self) -> tuple[int, int, dict[str, int], list[tuple[str, int]], float]:
-        """Return calls started, streams open, calls by code, cumulative buckets by bound, and the sum of times."""
+    def read(self) -> tuple[int, int, dict[str, tuple[list[tuple[str, int]], float]]]:
+        """Return calls started, streams open, and by code the cumulative buckets by bound and the sum of times."""
+        bounds = [*map(floatToGoString, _LATENCY_BUCKETS), "+Inf"]
         with self._lock:
-            bounds = [*map(floatToGoString, _LATENCY_BUCKETS), "+Inf"]
-            cumulative = list(itertools.accumulate(self._buckets))
-            return (
-                self._started,
-                self._open,
-                dict(self._codes),
-                list(zip(bounds, cumulative, strict=True)),
-                self._seconds,
-            )
+            ended = {
+                code: (list(zip(bounds, itertools.accumulate(of.buckets), strict=True)), of.seconds)
+                for code, of in sorted(self._ended.items())
+            }
+            return self._started, self._open, ended
 
 
 class RpcMetrics(Collector):
@@ -118,18 +122,18 @@ class RpcMetrics(Collector):
         )
         seconds = HistogramMetricFamily(
             "grpc_server_handling_seconds",
-            "Time from a call's begin to its end in the handler, of streams too: the latency.",
-            labels=labels,
+            "Time from a call's begin to its end in the handler, of streams too, by status code: the latency.",
+            labels=(*labels, "grpc_code"),
         )
         streams = GaugeMetricFamily(
             "tickwatch_rpc_open_streams", "Streams being served now; compare with the limit.", labels=labels
         )
         for key, tally in sorted(self._tallies.items()):
-            begun, still_open, codes, buckets, total = tally.read()
+            begun, still_open, ended = tally.read()
             started.add_metric(key, begun)
-            for code, count in sorted(codes.items()):
-                handled.add_metric((*key, code), count)
-            seconds.add_metric(key, buckets, total)
+            for code, (buckets, total) in ended.items():
+                handled.add_metric((*key, code), buckets[-1][1])
+                seconds.add_metric((*key, code), buckets, total)
             if key[0] != "unary":
                 streams.add_metric(key, still_open)
         yield from (started, handled, seconds, streams)

@@ -46,7 +46,7 @@ def two_processes(folder: Path) -> Iterator[tuple[Service, list[int]]]:
 def served(port: int) -> int | None:
     """Return how many ListMetrics calls the process with these metrics has answered, None before it is ready."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
             text = answer.read().decode()
     except OSError:
         return None

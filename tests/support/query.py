@@ -82,7 +82,7 @@ def read_error(error: grpc.RpcError) -> Wrong:
 async def outcome(call: Awaitable[_T]) -> _T | Wrong:
     """Await a call and return its answer or its error."""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await call
     except grpc.aio.AioRpcError as error:
         return read_error(error)
@@ -159,7 +159,7 @@ def names(count: int, exchange: str = "SIM") -> list[str]:
     return [f"{exchange}:P{number:05d}" for number in range(count)]
 
 
-async def eventually(ask: Callable[[], Awaitable[_T]], good: Callable[[_T], bool], seconds: float = 10.0) -> _T:
+async def eventually(ask: Callable[[], Awaitable[_T]], good: Callable[[_T], bool], seconds: float = 30.0) -> _T:
     """Ask again and again until the answer is good, and return it; fail with the last one after so many seconds."""
     deadline = time.monotonic() + seconds
     while not good(answer := await ask()):

@@ -18,12 +18,13 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
 from services.core.clock import Clock
-from services.core.errors import InvalidSettingError
+from services.core.errors import InvalidSettingError, MethodUnknownError
 from services.core.rpc import health as health_service
 from services.core.rpc import interceptors
 from services.core.rpc.convert import from_wire_message
 from services.core.rpc.health import Health
 from services.core.rpc.interceptors import BIDI_STREAM, Context, Handler, Meter, StreamLimit, StreamThreads
+from services.core.rpc.status import to_grpc_status
 from services.core.telemetry import parse_listen, rpc_metrics
 
 _log = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ class RpcServer:
 
     def start(self) -> None:
         """Answer calls."""
+        self._server.add_generic_rpc_handlers([_Unknown()])  # asked last
         self.health.start()
         self._server.start()
         _log.info("listening on %s", self.address, extra={"address": self.address})
@@ -177,6 +179,20 @@ class RpcServer:
             self.add_service(
                 service, {"ServerReflectionInfo": interceptors.bidirectional(info, meter, limit, self.threads)}
             )
+
+
+class _Unknown(grpc.GenericRpcHandler):
+    """Refuses what nobody else handles as every other error is told: grpc's own refusal has no details."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        error = MethodUnknownError(handler_call_details.method)
+
+        def refuse(_requests: Iterator[bytes], context: Context) -> Iterator[bytes]:
+            context.abort_with_status(to_grpc_status(error))
+            raise error
+
+        # Of both kinds of stream, so that it is refused before a request has come, whatever the caller takes it for.
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _enclosing_symbol(symbol: str) -> str:

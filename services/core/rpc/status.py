@@ -54,6 +54,7 @@ VERDICTS: dict[type[errors.TickwatchError], Verdict] = {
     errors.SilenceNotFoundError: Verdict(_Code.NOT_FOUND, "SILENCE_NOT_FOUND"),
     errors.DeadLetterNotFoundError: Verdict(_Code.NOT_FOUND, "DEAD_LETTER_NOT_FOUND"),
     errors.ServiceUnknownError: Verdict(_Code.NOT_FOUND, "SERVICE_UNKNOWN"),
+    errors.MethodUnknownError: Verdict(_Code.UNIMPLEMENTED, "METHOD_UNKNOWN"),
     errors.CursorExpiredError: Verdict(_Code.OUT_OF_RANGE, "CURSOR_EXPIRED"),
     errors.LogMovedError: _INTERNAL,  # writers settle it among themselves
     errors.LeaseMovedError: _INTERNAL,  # as those
@@ -155,6 +156,8 @@ def _facts(error: BaseException) -> dict[str, str]:  # noqa: C901, PLR0911, PLR0
             return {"exchange": error.exchange, "words": error.words, "pair": error.pair or ""}
         case errors.ServiceUnknownError():
             return {"service": error.service}
+        case errors.MethodUnknownError():
+            return {"method": error.path}
         case _:
             return {}
 

@@ -33,7 +33,7 @@ from services.core.streaming import WatchTimes
 from services.core.telemetry import serve_metrics
 from services.query.server import open_query_server
 from tests.support.needs import ROOT, require_program
-from tests.support.query import LAST, NOW, eventually, failure, make_market, make_store, record_run, serve
+from tests.support.query import LAST, NOW, Wrong, eventually, failure, make_market, make_store, record_run, serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -43,7 +43,7 @@ NAMES = ("", "tickwatch.v1.QueryService")
 
 async def status_of(call: object) -> int:
     """Return the next status of a health watch."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return (await call.read()).status  # type: ignore[attr-defined,no-any-return]
 
 
@@ -140,6 +140,17 @@ async def test_watchers_of_health_cost_no_threads() -> None:
     assert statuses == [SERVING] * 300
     assert grown <= 2
     assert bookmark.cursor
+
+
+@pytest.mark.parametrize("path", ["/tickwatch.v1.QueryService/GetHistories", "/tickwatch.v2.QueryService/GetHistory"])
+async def test_unknown_methods_are_refused_like_all_else(path: str) -> None:
+    """A method that is not here is UNIMPLEMENTED with ErrorInfo, for unary calls and streams alike."""
+    problem = f"no method {path!r} is served here; a server of another version or of another service may"
+    wrong = Wrong("UNIMPLEMENTED", "METHOD_UNKNOWN", "", problem)
+    async with serve(make_store()) as service:
+        assert await failure(service.channel.unary_unary(path)(b"")) == wrong
+        assert await failure(service.channel.unary_stream(path)(b"").read()) == wrong
+        assert await failure(service.channel.stream_unary(path)()) == wrong
 
 
 def test_reflection_describes_the_service() -> None:
@@ -301,7 +312,7 @@ async def test_every_call_is_logged_at_debug(caplog: pytest.LogCaptureFixture) -
 
 
 async def test_metrics_tell_calls_window_and_freshness() -> None:
-    """A scrape has calls by code, latency, the window's size, the follower's lag and how fresh each exchange is."""
+    """A scrape has calls and latency by code, the window's size, the follower's lag and how fresh each exchange is."""
     registry = CollectorRegistry()
     clock = ManualClock(NOW)
     store = make_store(make_market(["SIM:AAA"]))
@@ -314,7 +325,7 @@ async def test_metrics_tell_calls_window_and_freshness() -> None:
         await stream.read()
         with serve_metrics("127.0.0.1:0", registry) as port:
             url = f"http://127.0.0.1:{port}/metrics"
-            body = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read().decode())
+            body = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=30).read().decode())
         stream.cancel()
     lines = set(body.splitlines())
     method = 'grpc_method="ListMetrics",grpc_service="tickwatch.v1.QueryService",grpc_type="unary"'
@@ -322,7 +333,8 @@ async def test_metrics_tell_calls_window_and_freshness() -> None:
     assert f"grpc_server_started_total{{{method}}} 3.0" in lines
     assert f'grpc_server_handled_total{{grpc_code="OK",{method}}} 2.0' in lines
     assert f'grpc_server_handled_total{{grpc_code="INVALID_ARGUMENT",{method}}} 1.0' in lines
-    assert f"grpc_server_handling_seconds_count{{{method}}} 3.0" in lines
+    assert f'grpc_server_handling_seconds_count{{grpc_code="OK",{method}}} 2.0' in lines
+    assert f'grpc_server_handling_seconds_bucket{{grpc_code="INVALID_ARGUMENT",{method},le="+Inf"}} 1.0' in lines
     assert "tickwatch_answers_computed_total 1.0" in lines
     assert "tickwatch_window_series 2.0" in lines
     assert f"tickwatch_window_bytes {2 * 1536 * 9:.1f}" in lines

@@ -40,7 +40,7 @@ def one(series: Series = PRICE, slot: int = LAST, value: float = 1.0, quality: Q
 
 async def with_points(stream: grpc.aio.UnaryStreamCall) -> wire.WatchPointsResponse:  # type: ignore[type-arg]
     """Return the next message that is not a bookmark."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (message := await stream.read()).values:
             pass
     return message
@@ -58,7 +58,7 @@ async def read_on(stream: grpc.aio.UnaryStreamCall) -> list[wire.WatchPointsResp
 async def open_watch(service: Service, **request: object) -> grpc.aio.UnaryStreamCall:  # type: ignore[type-arg]
     """Open a stream and take its first bookmark."""
     stream = service.stub.WatchPoints(wire.WatchPointsRequest(**request))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         first = await stream.read()
     assert first.cursor
     assert not first.values
@@ -111,7 +111,7 @@ async def test_silence_is_broken_by_bookmarks() -> None:
     times = WatchTimes(bookmark_seconds=0.02)
     async with serve(make_store(), watch_times=times) as service:
         stream = await open_watch(service)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             cursors = {(await stream.read()).cursor for _ in range(5)}
         stream.cancel()
 
@@ -134,7 +134,7 @@ async def test_resuming_misses_nothing() -> None:
         again = await open_watch(service, cursor=got[-1].cursor)
         store.write(one(value=5.0))
         # The follower may be behind the store that the resumption read: then some points come twice.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while 5.0 not in (await with_points(again)).values:
                 pass
         again.cancel()
@@ -160,7 +160,7 @@ async def test_streams_leave_unary_calls_their_threads() -> None:
     async with serve(make_store(make_market(["SIM:AAA"])), max_workers=2, max_streams=64) as service:
         streams = [await open_watch(service) for _ in range(64)]
         refused = await failure(service.stub.WatchPoints(wire.WatchPointsRequest()).read())
-        answers = [await service.stub.ListMetrics(wire.ListMetricsRequest(), timeout=10) for _ in range(20)]
+        answers = [await service.stub.ListMetrics(wire.ListMetricsRequest(), timeout=30) for _ in range(20)]
         for stream in streams:
             stream.cancel()
 
@@ -220,7 +220,7 @@ async def test_old_streams_end_well_with_a_cursor() -> None:
     store = make_store()
     async with serve(store, watch_times=WatchTimes(longest_seconds=0.05)) as service:
         stream = service.stub.WatchPoints(wire.WatchPointsRequest())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             messages = [message async for message in stream]
 
         assert await stream.code() == grpc.StatusCode.OK
@@ -235,7 +235,7 @@ async def test_draining_ends_streams_with_a_cursor() -> None:
         store.write(one(value=9.0))
         await with_points(stream)
         await service.server.drain()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             rest = await read_on(stream)
 
         assert await stream.code() == grpc.StatusCode.OK

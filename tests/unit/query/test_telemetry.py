@@ -99,7 +99,7 @@ def test_metrics_are_served_while_the_context_lasts() -> None:
     registry.register(FreshnessCollector(lambda: [("SIM", 12.5)], list))
     before = threading.active_count()
     with serve_metrics("127.0.0.1:0", registry) as port:
-        body = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+        body = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30).read().decode()
         with (
             pytest.raises(InvalidSettingError, match=f"metrics.listen: cannot listen on 127.0.0.1:{port}"),
             serve_metrics(f"127.0.0.1:{port}", registry),

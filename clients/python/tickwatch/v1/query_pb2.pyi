@@ -9,7 +9,8 @@ google.rpc.ErrorInfo (domain "tickwatch"); bad input carries google.rpc.BadReque
 retry helps there is google.rpc.RetryInfo.
 
 Errors of every method, by reason: INVALID_FIELD and INVALID_PAGE_TOKEN (INVALID_ARGUMENT), NOT_READY (UNAVAILABLE)
-while the last 24 hours are being loaded, and INTERNAL with an id that stands in the server's log.
+while the last 24 hours are being loaded, METHOD_UNKNOWN (UNIMPLEMENTED) for a method that this version lacks, and
+INTERNAL with an id that stands in the server's log.
 """
 
 from collections import abc as _abc
@@ -610,8 +611,8 @@ Global___WatchPointsRequest: _TypeAlias = WatchPointsRequest  # noqa: Y015
 @_typing.final
 class WatchPointsResponse(_message.Message):
     """New points of one slot, as columns: point i is value i of measure i of metric i. A slot of more than 10000 points
-    takes several messages. Without points the message is a
-    bookmark, sent at once when the stream opens and then at least every 15 seconds, so that silence proves health.
+    takes several messages. Without points the message is a bookmark, sent at once when the stream opens and then at
+    least every 15 seconds, so that silence proves health.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
