@@ -59,6 +59,7 @@ class RuleBook:
         self._catalog = catalog
         self._clock = clock
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
         self._seen = source.stamp()
         self._refused = ""
         self._current = RuleSet(self._rules(), self._expected(), clock.now())
@@ -70,7 +71,11 @@ class RuleBook:
             return self._current
 
     def refresh(self) -> RuleSet:
-        """Read again what has changed; return what is in force afterwards. Never raises."""
+        """Read again what has changed; return what is in force afterwards. Never raises; any thread may call it."""
+        with self._refreshing:
+            return self._refresh()
+
+    def _refresh(self) -> RuleSet:
         before = self.current
         rules, loaded_at, expected, error = before.rules, before.loaded_at, before.expected, ""
         try:

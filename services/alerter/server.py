@@ -16,13 +16,18 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from services.alerter.counting import BreachTally
+from services.alerter.dead_letters import DeadLetters
 from services.alerter.engine import GRACE_SECONDS, Engine
+from services.alerter.evidence import Evidence
 from services.alerter.following import BEHIND_SECONDS, BreachBroadcast, LogFollower
 from services.alerter.heartbeat import Switch
 from services.alerter.leading import AlwaysLeads, Duties, Leadership
 from services.alerter.notifying import Notifier
 from services.alerter.rulebook import RuleBook
 from services.alerter.servicer import SERVICE, AlertServicer
+from services.alerter.servicer_notifying import NotifyingMethods
+from services.alerter.servicer_rules import RuleMethods
 from services.alerter.silences import Silences
 from services.alerter.webhooks import Receiver
 from services.core.broadcasting import QUEUE_BATCHES
@@ -87,6 +92,8 @@ class AlertServer:
 async def open_alert_server(
     *,
     store: MetricStore,
+    rules: RuleBook,
+    silences: Silences | None = None,
     listen: str = "127.0.0.1:50052",
     clock: Clock | None = None,
     registry: CollectorRegistry | None = None,
@@ -104,13 +111,14 @@ async def open_alert_server(
 ) -> AsyncIterator[AlertServer]:
     """Serve a store's log of breaches; on exit drain, unless that was done before.
 
-    `listen` is HOST:PORT, port 0 leaves it to the machine. `poll_interval_seconds` is how often the log is asked for
-    what others have appended. The health turns when evaluation, or the reading of the log, is more than
-    `behind_seconds` behind the clock. `drain_seconds` is how long calls are still taken after the health has turned, as
-    long as balancers need to see it; `grace_seconds` how long open calls may take to end. `max_streams` limits
-    WatchBreaches streams; `queue_batches` is how many polls with news a stream may fall behind. `page_token_key`
-    (16 to 64 bytes) has to be the same for all servers behind one name; without one, tokens are good for this process
-    alone.
+    `rules` are those that are told of and tried out; whoever evaluates should have the same. `silences` may be given
+    where somebody in this process asks them too. `listen` is HOST:PORT, port 0 leaves it to the machine.
+    `poll_interval_seconds` is how often the log is asked for what others have appended. The health turns when
+    evaluation, or the reading of the log, is more than `behind_seconds` behind the clock. `drain_seconds` is how long
+    calls are still taken after the health has turned, as long as balancers need to see it; `grace_seconds` how long
+    open calls may take to end. `max_streams` limits WatchBreaches streams; `queue_batches` is how many polls with news
+    a stream may fall behind. `page_token_key` (16 to 64 bytes) has to be the same for all servers behind one name;
+    without one, tokens are good for this process alone.
 
     Raises InvalidSettingError for an address that cannot be listened on. The store stays the caller's to close.
     """
@@ -119,6 +127,7 @@ async def open_alert_server(
     times = watch_times or WatchTimes()
     metrics = AlertStreamMetrics(registry)
     log = store.breach_log
+    silences = silences or Silences(log, clock)
     gate = StoreGate(store.url, permits=max(1, max_workers // 2))
     broadcast = BreachBroadcast(metrics.dropped_subscribers.inc, capacity=queue_batches)
     async with AsyncExitStack() as stack:
@@ -134,22 +143,29 @@ async def open_alert_server(
             grace_seconds=grace_seconds,
             reuse_port=reuse_port,
         )
+        tally = BreachTally()
         follower = LogFollower(
             log,
             broadcast,
             clock=clock,
             metrics=metrics,
             on_health=rpc.health.set,
+            on_begin=tally.restart,
+            on_entries=tally.add,
             poll_interval_seconds=poll_interval_seconds,
             behind_seconds=behind_seconds,
         )
+        tokens = PageTokens(page_token_key or secrets.token_bytes(32))
+        evidence = Evidence(reader=store, log=log, gate=gate, rules=rules, silences=silences, tally=tally, clock=clock)
         servicer = AlertServicer(
             log=log,
             follower=follower,
             broadcast=broadcast,
             gate=gate,
             times=times,
-            tokens=PageTokens(page_token_key or secrets.token_bytes(32)),
+            tokens=tokens,
+            rules=RuleMethods(evidence, follower),
+            notifying=NotifyingMethods(silences, DeadLetters(log, clock), gate, tokens),
         )
         rpc.add_service(SERVICE, servicer.handlers(rpc, StreamLimit(max_streams)))
         metrics.behind_seconds.set_function(lambda: follower.behind_seconds)
@@ -191,7 +207,13 @@ async def open_alerter(
     log = store.breach_log
     silences = Silences(log, clock)
     opened = open_alert_server(
-        store=store, clock=clock, registry=registry, poll_interval_seconds=poll_interval_seconds, **serving
+        store=store,
+        rules=rules,
+        silences=silences,
+        clock=clock,
+        registry=registry,
+        poll_interval_seconds=poll_interval_seconds,
+        **serving,
     )
     async with opened as server:
         notifier = Notifier(

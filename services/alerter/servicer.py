@@ -1,4 +1,8 @@
-"""AlertService on the wire: parses a request, asks, encodes the answer."""
+"""AlertService on the wire: parses a request, asks, encodes the answer.
+
+Streams and lists of breaches are served here; beside it, `servicer_rules` answers about rules, and `servicer_notifying`
+about silences and dead letters.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from tickwatch.v1 import alert_pb2 as wire
 from services.alerter.filtering import EventFilter
 from services.alerter.following import BreachBroadcast, LogFollower
 from services.alerter.listing import ListQuery, list_breaches
+from services.alerter.servicer_notifying import NotifyingMethods
+from services.alerter.servicer_rules import RuleMethods
 from services.alerter.streaming import BreachQuery, BreachStreams
 from services.core.breach_documents import OpenEpisode
 from services.core.breaches import LogEntry, Position
@@ -49,22 +55,22 @@ class AlertServicer:
         gate: StoreGate,
         times: WatchTimes,
         tokens: PageTokens,
+        rules: RuleMethods,
+        notifying: NotifyingMethods,
     ) -> None:
         self._log = log
         self._gate = gate
         self._tokens = tokens
         self._follower = follower
         self._broadcast = broadcast
+        self._methods = {"ListBreaches": self.list_breaches, **rules.methods, **notifying.methods}
         self._streams = BreachStreams(log, follower, gate, times, _Encoder())
 
     def handlers(self, server: RpcServer, limit: StreamLimit) -> dict[str, Handler]:
         """Return the service's methods for a server."""
-        unary = {
-            "ListBreaches": self.list_breaches,
-        }
         handlers = {
             name: interceptors.unary(self._ready(method), Meter(server.metrics, SERVICE, name))
-            for name, method in unary.items()
+            for name, method in self._methods.items()
         }
         meter = Meter(server.metrics, SERVICE, "WatchBreaches", interceptors.SERVER_STREAM)
         handlers["WatchBreaches"] = interceptors.stream(self.watch_breaches, meter, limit, server.threads)

@@ -13,6 +13,7 @@ from tickwatch.v1 import alert_pb2 as wire
 from tickwatch.v1 import alert_pb2_grpc
 
 from services.alerter.filtering import ends_episode
+from services.alerter.rulebook import RuleBook
 from services.alerter.server import AlertServer, open_alert_server
 from services.core.breach_documents import AlertState, OpenEpisode, state_from_text, state_text
 from services.core.breaches import (
@@ -25,8 +26,11 @@ from services.core.breaches import (
     Severity,
     Subject,
 )
+from services.core.catalog.base import FixedCatalog
+from services.core.catalog.rule_source import FixedRules
 from services.core.clock import ManualClock
 from services.core.model import Measure, Slot
+from services.core.rules import DEFAULT_RULES
 from services.core.store.base import BreachLog, MetricStore
 from tests.support.query import LAST, NOW
 
@@ -144,11 +148,15 @@ class AlertService(NamedTuple):
 
 @asynccontextmanager
 async def serve(store: MetricStore, **options: Any) -> AsyncIterator[AlertService]:
-    """Serve a store's log on a free port until the context ends, following it every 10 ms; `wait` until caught up."""
+    """Serve a store's log on a free port until the context ends, following it every 10 ms; `wait` until caught up.
+
+    `rules` are told to be in force, the series of `markets` to be expected.
+    """
     clock = options.pop("clock", None) or ManualClock(NOW)
     wait = options.pop("wait", True)
+    rules = RuleBook(FixedRules(options.pop("rules", DEFAULT_RULES)), FixedCatalog(*options.pop("markets", ())), clock)
     settings = {"listen": "127.0.0.1:0", "poll_interval_seconds": 0.01, "grace_seconds": 2.0, **options}
-    async with open_alert_server(store=store, clock=clock, **settings) as server:
+    async with open_alert_server(store=store, rules=rules, clock=clock, **settings) as server:
         if wait:
             async with asyncio.timeout(20):
                 await server.ready()

@@ -99,6 +99,13 @@ def to_wire_time(slot: int) -> Timestamp:
     return Timestamp(seconds=slot * SLOT_SECONDS)
 
 
+def to_wire_moment(seconds: float) -> Timestamp:
+    """Return a moment given in seconds since 1970, to the microsecond."""
+    moment = Timestamp()
+    moment.FromMicroseconds(round(seconds * 1e6))
+    return moment
+
+
 def to_wire_duration(slots: int) -> Duration:
     """Return the length of so many slots."""
     return Duration(seconds=slots * SLOT_SECONDS)
