@@ -62,7 +62,7 @@ async def run_all(settings: Settings, *, exchange: str | None = None, listen: st
             open_query_server(reader=store, registry=registry, **wiring.query_arguments(settings, listen))
         )
         gateway = await stack.enter_async_context(
-            open_gateway(**wiring.gateway_arguments(settings) | {"query": server.address})
+            open_gateway(registry=registry, **wiring.gateway_arguments(settings) | {"query": server.address})
         )
         console.print(f"[bold green]Tickwatch[/] is at [bold]{gateway.url}[/]")
         if notice:

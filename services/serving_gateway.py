@@ -27,7 +27,9 @@ async def _serve(settings: Settings, listen: str | None) -> int:
         stop = stack.enter_context(stop_signals())
         if settings.metrics.listen:
             stack.enter_context(serve_metrics(settings.metrics.listen, registry))
-        gateway = await stack.enter_async_context(open_gateway(**wiring.gateway_arguments(settings, listen)))
+        gateway = await stack.enter_async_context(
+            open_gateway(registry=registry, **wiring.gateway_arguments(settings, listen))
+        )
         click.echo(f"tickwatch gateway: listening on {gateway.url}", err=True)
         await stop.wait()
     return 0

@@ -150,6 +150,12 @@ def gateway_arguments(settings: Settings, listen: str | None = None) -> dict[str
         "listen": listen or settings.gateway.listen,
         "query": settings.gateway.query,
         "alerts": settings.gateway.alerts,
+        "cors_origins": settings.gateway.cors_origins,
+        "requests_per_second": settings.gateway.requests_per_second,
+        "burst": settings.gateway.burst,
+        "trusted_proxies": settings.gateway.trusted_proxies,
+        "max_streams": settings.gateway.max_streams,
+        "drain_seconds": settings.gateway.drain_seconds,
     }
 
 

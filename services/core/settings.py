@@ -92,6 +92,7 @@ _Name = Annotated[str, AfterValidator(_resource_name)]
 _Address = Annotated[str, AfterValidator(_address)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 _SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
+_Words = Annotated[tuple[str, ...], BeforeValidator(_globs)]
 _RuleGlobs = Annotated[tuple[Annotated[str, AfterValidator(_rule_glob)], ...], BeforeValidator(_globs)]
 
 _LEAST_SECRET = 16
@@ -240,6 +241,20 @@ class GatewaySettings(_Section):
     """The query service behind it: HOST:PORT, or dns:///NAME:PORT for a name with several addresses."""
     alerts: str = "127.0.0.1:50052"
     """The alerter behind it, written likewise."""
+    cors_origins: _Words = ()
+    """Pages of these origins, such as https://desk.example.com, may read its answers; "*" is any. None by default: the
+    dashboard comes from the gateway itself."""
+    requests_per_second: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = 50.0
+    """How often one client may ask in the long run: an address, of IPv6 a network of 64 bits. None: as it likes."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    """How many requests a client may make at once; a dashboard that opens makes about thirty."""
+    trusted_proxies: _Words = ()
+    """Proxies, by address or network, whose X-Forwarded-For says who the client is. None by default: anybody can send
+    such a header."""
+    max_streams: Annotated[int, Field(ge=1, le=100_000)] = 4096
+    """How many event streams it serves at once; each takes a connection and about 50 kB."""
+    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
+    """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
 
 
 class KubernetesSettings(_Section):

@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -288,6 +288,36 @@ class NotifierMetrics:
             "tickwatch_heartbeats_total",
             "Signs of life that were due: sent, failed, or withheld because evaluation is behind.",
             ("outcome",),
+            registry=registry,
+        )
+
+
+class GatewayMetrics:
+    """How the gateway is used, and how it fares with the services behind it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "tickwatch_http_requests_total",
+            "Requests answered, by address and HTTP status; a stream counts when it ends.",
+            ("route", "status"),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "tickwatch_http_request_seconds",
+            "Time from a request's begin to the end of its answer, streams left out.",
+            ("route",),
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.event_streams = Gauge(
+            "tickwatch_http_event_streams", "Event streams that are open; compare with the limit.", registry=registry
+        )
+        self.relays = Gauge(
+            "tickwatch_gateway_relays", "Streams of the services that these event streams share.", registry=registry
+        )
+        self.refused_requests = Counter(
+            "tickwatch_http_refused_requests_total",
+            "Requests refused because their client asks too often.",
             registry=registry,
         )
 

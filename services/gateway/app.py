@@ -6,20 +6,36 @@ import tickwatch
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.core.errors import AddressNotFoundError, InvalidInputError, MethodNotAllowedError, TickwatchError
-from services.gateway import routes
-from services.gateway.pages import SECURITY_HEADERS, dashboard
+from services.core.telemetry import GatewayMetrics
+from services.gateway import original_routes, pages, probes, routes, stream_routes
+from services.gateway.answers import AnswerLayer, KeptAnswers
+from services.gateway.events import EventStreams
+from services.gateway.layers import MeasuringLayer, RefusingLayer, SecurityLayer
+from services.gateway.limiting import LimitLayer, RateLimit
 from services.gateway.refusals import refusal_of
+from services.gateway.subscribing import Relays
 from services.gateway.upstream import Upstream
+
+LARGEST_BODY_BYTES = 256 * 1024
 
 _LONGEST_PATH = 200
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
 
 
-def build_app(upstream: Upstream) -> FastAPI:
+def build_app(
+    upstream: Upstream,
+    relays: Relays,
+    streams: EventStreams,
+    answers: KeptAnswers,
+    metrics: GatewayMetrics,
+    *,
+    cors_origins: tuple[str, ...] = (),
+    limit: RateLimit | None = None,
+) -> FastAPI:
     """Return the application over these services."""
     app = FastAPI(
         title="Tickwatch",
@@ -28,59 +44,32 @@ def build_app(upstream: Upstream) -> FastAPI:
         docs_url=None,  # its page takes scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        max_body_size=LARGEST_BODY_BYTES,
     )
-    app.state.upstream = upstream
-    app.include_router(routes.router)
-    app.router.default = dashboard()
-    app.add_middleware(RefusingLayer)
-    app.add_middleware(SecurityLayer)
+    app.state.upstream, app.state.relays, app.state.streams = upstream, relays, streams
+    for router in (routes.router, stream_routes.router, original_routes.router, probes.router):
+        app.include_router(router)
+    app.router.default = pages.dashboard()
     app.add_exception_handler(tickwatch.Error, _refuse)
     app.add_exception_handler(TickwatchError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_input)
     app.add_exception_handler(HTTPException, _refuse_address)
+    # From the inside out.
+    app.add_middleware(AnswerLayer, answers=answers)
+    if limit is not None:
+        app.add_middleware(LimitLayer, limit=limit, on_refusal=metrics.refused_requests.inc)
+    app.add_middleware(RefusingLayer)
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
+            expose_headers=["ETag", "Retry-After"],
+        )
+    app.add_middleware(SecurityLayer)
+    app.add_middleware(MeasuringLayer, metrics=metrics)
     return app
-
-
-class RefusingLayer:
-    """Answers what nobody expected as INTERNAL, so that a bug is told like every other error and logged once."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
-        started = False
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except Exception as error:  # whatever it is, it ends here
-            response = refusal_of(error).response()
-            if started:
-                raise
-            await response(scope, receive, send)
-
-
-class SecurityLayer:
-    """Adds the headers that restrain browsers."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._headers = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
-
-        async def restrained(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._headers]
-            await send(message)
-
-        await self._app(scope, receive, restrained)
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
@@ -91,8 +80,8 @@ async def _refuse_input(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # as registered
     first = error.errors()[0]
     place, *steps = first["loc"]
-    problem = str(first["msg"]).removeprefix("Value error, ")
     field = ".".join(str(step) for step in steps if isinstance(step, str)) or str(place)
+    problem = str(first["msg"]).removeprefix("Value error, ")
     return refusal_of(InvalidInputError(field, problem[:1].lower() + problem[1:])).response()
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import Path, Query
-from pydantic import BeforeValidator, WithJsonSchema
+from fastapi import Header, Path, Query
+from pydantic import BeforeValidator, StringConstraints, WithJsonSchema
 
 from services.core.model import EARLIEST, LATEST, Measure, slot_time
 
@@ -21,7 +21,7 @@ _TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)",
     re.ASCII,
 )
-_NAME = r"^[A-Z0-9][A-Z0-9_-]{0,31}:[A-Z0-9][A-Z0-9._-]{0,31}$"
+METRIC_NAME = r"^[A-Z0-9][A-Z0-9_-]{0,31}:[A-Z0-9][A-Z0-9._-]{0,31}$"
 
 
 def _duration(value: object) -> dt.timedelta:
@@ -57,8 +57,40 @@ Time = Annotated[
 """RFC 3339, the seconds may be left out."""
 
 MetricName = Annotated[
-    str, Path(description="EXCHANGE:PAIR.", pattern=_NAME, openapi_examples={"bitcoin": {"value": "KRAKEN:BTCUSD"}})
+    str,
+    Path(description="EXCHANGE:PAIR.", pattern=METRIC_NAME, openapi_examples={"bitcoin": {"value": "KRAKEN:BTCUSD"}}),
 ]
 MeasureName = Annotated[Measure, Path(description="What is measured.", openapi_examples={"p": {"value": "price"}})]
 StartTime = Annotated[Time | None, Query(description="The first minute. Left out: 24 hours before the end.")]
 EndTime = Annotated[Time | None, Query(description="The minute after the last. Left out: the end of the newest.")]
+
+_GLOB = r"^[A-Za-z0-9:._*?-]{1,70}$"
+_RULE = r"^[A-Za-z0-9_-]{1,64}$"
+
+RuleNames = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=_RULE)], ...],
+    Query(description="Only these rules, by name.", max_length=100),
+]
+MetricNames = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=_GLOB)], ...],
+    Query(description="Only these metrics, by name or by glob, as in KRAKEN:*.", max_length=1000),
+]
+MinSeverity = Annotated[
+    Literal["info", "warning", "critical"] | None, Query(description="Only this severity and above.")
+]
+Delivery = Annotated[
+    Literal["every_breach", "episodes"] | None,
+    Query(description="Every point that broke a rule (if left out), or only what changes an episode."),
+]
+Cursor = Annotated[
+    str | None,
+    Query(description="Go on after the event that had this id.", max_length=200, pattern="^[!-~]+$"),
+]
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="As `cursor`, from browsers, and instead of it.", max_length=200),
+]
+PlainMetricNames = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=METRIC_NAME)], ...],
+    Query(description="Only these metrics, by name.", max_length=1000),
+]

@@ -6,6 +6,7 @@ Names and words are those of the contract in its own spelling (`start_time`, `pr
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterable
 from typing import Any
@@ -107,3 +108,156 @@ def range_document(span: tickwatch.TimeRange) -> Document:
 def duration_text(span: dt.timedelta) -> str:
     """Return a span as protobuf's JSON has it: 60s."""
     return f"{span // dt.timedelta(seconds=1)}s"
+
+
+def points_document(batch: tickwatch.PointBatch) -> Document:
+    """Return new points of one slot, as columns."""
+    return {
+        "slot_time": batch.time,
+        "metrics": batch.metrics,
+        "measures": batch.measures,
+        "values": batch.values,
+        "backfilled": batch.backfilled,
+    }
+
+
+def event_document(event: tickwatch.Event) -> Document:
+    """Return an event as webhooks get it; what does not apply is null."""
+    return {
+        "id": event.id,
+        "kind": event.kind,
+        "rule": event.rule,
+        "rule_version": event.rule_version,
+        "severity": event.severity,
+        "labels": event.labels,
+        "exchange": event.exchange,
+        "metric": event.metric,
+        "measure": event.measure,
+        "slot_time": event.time,
+        "episode_id": event.episode_id,
+        "opened_time": event.opened_time,
+        "opening": event.opening,
+        "late": event.late,
+        "value": event.value,
+        "baseline": event.baseline,
+        "ratio": event.ratio,
+        "threshold": event.threshold,
+        "point_count": event.point_count,
+        "resolved_reason": event.resolved_reason,
+        "withdrawn_id": event.withdrawn_id or None,
+        "message": event.message,
+        "silenced": event.silenced,
+    }
+
+
+def snapshot_document(snapshot: tickwatch.Snapshot) -> Document:
+    """Return the open episodes, and how far rules have been evaluated."""
+    return {
+        "episodes": [
+            {
+                "id": episode.id,
+                "state": episode.state,
+                "opening": event_document(episode.opening),
+                "breach_count": episode.breach_count,
+                "last_breach_time": episode.last_breach_time,
+            }
+            for episode in snapshot.episodes
+        ],
+        "evaluated_time": snapshot.evaluated_time,
+    }
+
+
+def bookmark_document(bookmark: tickwatch.Bookmark) -> Document:
+    """Return how far rules have been evaluated."""
+    return {"evaluated_time": bookmark.evaluated_time}
+
+
+def breaches_document(page: tickwatch.BreachPage) -> Document:
+    """Return a page of events."""
+    return {"events": [event_document(event) for event in page.events], "next_page_token": page.next_page_token}
+
+
+def rules_document(rules: tickwatch.Rules) -> Document:
+    """Return the rules in force, and the silences."""
+    return {
+        "rules": [
+            {
+                "rule": rule_document(status.rule),
+                "series_count": status.series_count,
+                "open_count": status.open_count,
+                "last_breach_time": status.last_breach_time,
+                "breach_count_24h": status.breach_count_24h,
+                "silence_ids": status.silence_ids,
+            }
+            for status in rules.rules
+        ],
+        "silences": [silence_document(silence) for silence in rules.silences],
+        "loaded_time": rules.loaded_time,
+        "load_error": rules.load_error,
+    }
+
+
+def rule_document(rule: tickwatch.Rule) -> Document:
+    """Return a rule; its condition under the name of its kind."""
+    condition = {field.name: getattr(rule.condition, field.name) for field in dataclasses.fields(rule.condition)}
+    if isinstance(window := condition.get("window"), dt.timedelta):
+        condition["window"] = duration_text(window)
+    return {
+        "name": rule.name,
+        "selector": selector_document(rule.selector),
+        "severity": rule.severity,
+        "labels": rule.labels,
+        "message": rule.message,
+        "for_points": rule.for_points,
+        type(rule.condition).__name__.lower(): condition,
+        "version": rule.version,
+    }
+
+
+def selector_document(selector: tickwatch.Selector) -> Document:
+    """Return a selector."""
+    return {"exchanges": selector.exchanges, "metrics": selector.metrics, "measures": selector.measures}
+
+
+def silence_document(silence: tickwatch.Silence) -> Document:
+    """Return a silence."""
+    return {
+        "id": silence.id,
+        "rules": silence.rules,
+        "selector": selector_document(silence.selector),
+        "start_time": silence.start,
+        "end_time": silence.end,
+        "comment": silence.comment,
+    }
+
+
+def rule_test_document(tested: tickwatch.RuleTest) -> Document:
+    """Return what a rule would have fired."""
+    return {
+        "events": [event_document(event) for event in tested.events],
+        "breach_count": tested.breach_count,
+        "episode_count": tested.episode_count,
+        "breaches_per_day": tested.breaches_per_day,
+        "episodes_per_day": tested.episodes_per_day,
+        "point_count": tested.point_count,
+        "series_count": tested.series_count,
+        "window": range_document(tested.window),
+    }
+
+
+def explanation_document(explained: tickwatch.Explanation) -> Document:
+    """Return why a rule did or did not fire."""
+    return {
+        "slot_time": explained.time,
+        "state": explained.state,
+        "state_before": explained.state_before,
+        "breached": explained.breached,
+        "value": explained.value,
+        "baseline": explained.baseline,
+        "ratio": explained.ratio,
+        "threshold": explained.threshold,
+        "point_count": explained.point_count,
+        "rule_version": explained.rule_version,
+        "explanation": explained.explanation,
+        "episode_id": explained.episode_id or None,
+    }

@@ -12,10 +12,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from services.core.errors import InvalidSettingError
-from services.core.telemetry import parse_listen
+from services.core.telemetry import GatewayMetrics, parse_listen
+from services.gateway.answers import KEPT_SECONDS, KeptAnswers
 from services.gateway.app import build_app
+from services.gateway.events import EventStreams
+from services.gateway.limiting import RateLimit
+from services.gateway.relaying import HEARTBEAT_SECONDS, LINGER_SECONDS
+from services.gateway.subscribing import Relays
 from services.gateway.upstream import open_upstream
 
 _BACKLOG = 2048
@@ -24,11 +30,13 @@ _BACKLOG = 2048
 class GatewayServer:
     """A running gateway."""
 
-    def __init__(self, host: str, port: int, http: HttpServer, serving: asyncio.Task[None]) -> None:
-        self._host = host
-        self.port = port
+    def __init__(self, listener: socket.socket, http: HttpServer, streams: EventStreams, drain_seconds: float) -> None:
+        self._host, self.port = listener.getsockname()[:2]
         self._http = http
-        self._serving = serving
+        self._streams = streams
+        self._drain_seconds = drain_seconds
+        self._serving = asyncio.create_task(http.serve([listener]), name="tickwatch-gateway")
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -37,7 +45,17 @@ class GatewayServer:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     async def drain(self) -> None:
-        """Stop: take no new connections, end the event streams, let open requests end."""
+        """Stop without losing a request: not ready, drain delay, event streams end, open requests end.
+
+        May be called twice.
+        """
+        self._ending = self._ending or asyncio.create_task(self._drain(), name="tickwatch-gateway-drain")
+        await asyncio.shield(self._ending)
+
+    async def _drain(self) -> None:
+        self._streams.refuse()
+        await asyncio.sleep(self._drain_seconds)
+        self._streams.close()
         self._http.should_exit = True
         await self._serving
 
@@ -57,33 +75,59 @@ async def open_gateway(
     listen: str = "127.0.0.1:8080",
     query: str = "127.0.0.1:50051",
     alerts: str = "127.0.0.1:50052",
+    cors_origins: tuple[str, ...] = (),
+    requests_per_second: float | None = 50.0,
+    burst: int = 200,
+    trusted_proxies: tuple[str, ...] = (),
+    max_streams: int = 4096,
+    drain_seconds: float = 0.0,
     grace_seconds: float = 10.0,
+    registry: CollectorRegistry | None = None,
+    kept_seconds: float = KEPT_SECONDS,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    linger_seconds: float = LINGER_SECONDS,
 ) -> AsyncIterator[GatewayServer]:
-    """Serve HTTP at `listen` (HOST:PORT, port 0 leaves it to the machine); on exit drain.
+    """Serve HTTP at `listen` (HOST:PORT, port 0 leaves it to the machine); on exit drain, unless that was done before.
 
-    `query` and `alerts` are the services' targets, HOST:PORT or dns:///NAME:PORT. `grace_seconds` is how long open
-    requests may take to end.
+    `query` and `alerts` are the services' targets, HOST:PORT or dns:///NAME:PORT. Pages from `cors_origins` may read
+    answers, "*" from anywhere. A client may ask `requests_per_second` times, and `burst` times at once; None sets no
+    limit. Behind `trusted_proxies` (addresses or networks) the client is who they say. `max_streams` limits event
+    streams. `drain_seconds` is how long requests are still taken after /readyz has turned, as long as balancers need
+    to see it; `grace_seconds` how long open requests may take to end. Answers are kept for `kept_seconds`, a quiet
+    event stream has a comment every `heartbeat_seconds`, and a stream of a service ends `linger_seconds` after its last
+    reader.
 
     Raises InvalidSettingError for an address that cannot be listened on.
     """
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(open_upstream(query, alerts))
-        listener = stack.enter_context(_listening(listen))
+        metrics = GatewayMetrics(registry or CollectorRegistry())
+        answers = KeptAnswers(kept_seconds)
+        streams = EventStreams(max_streams)
+        relays = Relays(
+            upstream,
+            on_news=answers.forget,
+            heartbeat_seconds=heartbeat_seconds,
+            linger_seconds=linger_seconds,
+        )
+        stack.push_async_callback(relays.close)
+        metrics.event_streams.set_function(lambda: len(streams))
+        metrics.relays.set_function(lambda: len(relays))
+        limit = None if requests_per_second is None else RateLimit(requests_per_second, burst)
         config = uvicorn.Config(
-            build_app(upstream),
+            build_app(upstream, relays, streams, answers, metrics, cors_origins=cors_origins, limit=limit),
             http="httptools",
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=round(grace_seconds),
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
+            timeout_graceful_shutdown=max(1, round(grace_seconds)),
         )
-        http = HttpServer(config)
-        serving = asyncio.create_task(http.serve([listener]), name="tickwatch-gateway")
-        host, port = listener.getsockname()[:2]
-        server = GatewayServer(host, port, http, serving)
+        listener = stack.enter_context(_listening(listen))
+        server = GatewayServer(listener, HttpServer(config), streams, drain_seconds)
         stack.push_async_callback(server.drain)
         yield server
 

@@ -12,6 +12,7 @@ import dataclasses
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -109,7 +110,7 @@ class Desk:
         """Where the dashboard is, also while nobody serves it."""
         return f"http://127.0.0.1:{self._ports[2]}"
 
-    async def start(self, **gateway: float) -> None:
+    async def start(self, **gateway: Any) -> None:
         """Serve until `stop`, on the same addresses as before; returns when every service is ready."""
         query, alerts, http = (f"127.0.0.1:{port}" for port in self._ports)
         rules = RuleBook(FixedRules(), self._catalog, SystemClock())

@@ -20,6 +20,7 @@ Generated messages are in `tickwatch.v1`, for whoever wants the wire itself.
 from tickwatch.alert_client import AlertClient
 from tickwatch.alert_results import (
     Bookmark,
+    BreachPage,
     DeadLetter,
     Episode,
     Event,
@@ -52,6 +53,7 @@ from tickwatch.results import History, MeasureSummary, Metric, PointBatch, Ranki
 __all__ = [
     "AlertClient",
     "Bookmark",
+    "BreachPage",
     "Client",
     "CursorExpiredError",
     "DeadLetter",

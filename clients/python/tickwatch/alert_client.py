@@ -16,6 +16,7 @@ from tickwatch import alert_messages as messages
 from tickwatch import channels, watching
 from tickwatch.alert_results import (
     Bookmark,
+    BreachPage,
     DeadLetter,
     Event,
     Explanation,
@@ -116,15 +117,8 @@ class AlertClient(Connection):
 
         Filters are those of `watch_breaches`. Times are whole minutes, aware or numpy's (UTC).
         """
-        request = wire.ListBreachesRequest(
-            page_size=_PAGE_SIZE,
-            rules=rules,
-            metrics=metrics,
-            min_severity=choice("min_severity", min_severity, wire.Severity),
-            delivery=choice("delivery", delivery, wire.Delivery),
-            start_time=timestamp("start_time", start),
-            end_time=timestamp("end_time", end),
-        )
+        request = _list_request(rules, metrics, min_severity=min_severity, delivery=delivery, start=start, end=end)
+        request.page_size = _PAGE_SIZE
         while True:
             page = await self._call(self._stub().ListBreaches, request)
             for event in page.events:
@@ -132,6 +126,28 @@ class AlertClient(Connection):
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    async def list_breaches_page(
+        self,
+        rules: Iterable[str] = (),
+        metrics: Iterable[str] = (),
+        *,
+        min_severity: str | None = None,
+        delivery: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        page_size: int | None = None,
+        page_token: str = "",
+    ) -> BreachPage:
+        """Return one page of what `list_breaches` yields, for whoever hands pages on.
+
+        `page_size` is how many events at most, 100 if it is left out and never more than 1000. `page_token` is the
+        previous page's `next_page_token`; the filters must be as they were for that page.
+        """
+        request = _list_request(rules, metrics, min_severity=min_severity, delivery=delivery, start=start, end=end)
+        request.page_size, request.page_token = page_size or 0, page_token
+        page = await self._call(self._stub().ListBreaches, request)
+        return BreachPage(tuple(map(messages.event_of, page.events)), page.next_page_token)
 
     async def list_rules(self) -> Rules:
         """Return the rules in force, how each fares, and the silences."""
@@ -215,3 +231,22 @@ class AlertClient(Connection):
 
     def _stub(self, *, streaming: bool = False) -> alert_pb2_grpc.AlertServiceAsyncStub:
         return alert_pb2_grpc.AlertServiceStub(self._channel(streaming=streaming))
+
+
+def _list_request(
+    rules: Iterable[str],
+    metrics: Iterable[str],
+    *,
+    min_severity: str | None,
+    delivery: str | None,
+    start: Time | None,
+    end: Time | None,
+) -> wire.ListBreachesRequest:
+    return wire.ListBreachesRequest(
+        rules=rules,
+        metrics=metrics,
+        min_severity=choice("min_severity", min_severity, wire.Severity),
+        delivery=choice("delivery", delivery, wire.Delivery),
+        start_time=timestamp("start_time", start),
+        end_time=timestamp("end_time", end),
+    )

@@ -58,6 +58,16 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class BreachPage:
+    """A part of the log of breaches."""
+
+    events: tuple[Event, ...]
+    """The newest first."""
+    next_page_token: str
+    """Gets the next page; empty on the last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Episode:
     """A run of breaches that is not over."""
 

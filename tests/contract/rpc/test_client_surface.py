@@ -27,6 +27,7 @@ def test_public_names() -> None:
     assert tickwatch.__all__ == [
         "AlertClient",
         "Bookmark",
+        "BreachPage",
         "Client",
         "CursorExpiredError",
         "DeadLetter",
@@ -85,6 +86,10 @@ def test_public_names() -> None:
             ],
         ),
         (AlertClient.list_breaches, ["rules", "metrics", "min_severity", "delivery", "start", "end"]),
+        (
+            AlertClient.list_breaches_page,
+            ["rules", "metrics", "min_severity", "delivery", "start", "end", "page_size", "page_token"],
+        ),
         (AlertClient.list_rules, []),
         (AlertClient.test_rule, ["rule", "start", "end", "max_events"]),
         (AlertClient.explain, ["rule", "metric", "measure", "time"]),

@@ -1,0 +1,27 @@
+"""What tells whoever runs the gateway that it is well."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from services.core.errors import NotReadyError
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    """Answer as long as the process can answer at all."""
+    return Response("ok\n", media_type="text/plain")
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> Response:
+    """Answer 200 until the gateway stops.
+
+    A service behind it that is away does not count: the page would be away too, which says so and heals by itself.
+    """
+    if request.app.state.streams.stopping:
+        raise NotReadyError("the gateway is stopping")
+    return Response("ok\n", media_type="text/plain")
