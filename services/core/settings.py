@@ -323,7 +323,7 @@ _FOREIGN_VARIABLES = {
 """Variables that others set and that mean one of our settings; our own variables win."""
 
 
-_NOT_SETTINGS = {f"{PREFIX}{name}" for name in ("RIG", "SERVER", "ALERTS", "TEST_STREAMS")}
+_NOT_SETTINGS = {f"{PREFIX}{name}" for name in ("RIG", "SERVER", "ALERTS", "TEST_STREAMS", "TEST_IMAGE")}
 """Variables that commands and tests read themselves."""
 
 

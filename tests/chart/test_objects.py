@@ -1,0 +1,254 @@
+"""What holds for every render: safe pods, sound selectors, probes that fit the servers, runs that fit the minute."""
+
+from __future__ import annotations
+
+import json
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from services.core.rpc.health import LIVENESS
+from services.core.settings import load_settings
+from tests.support.chart import KUBERNETES, of_kind, pods, rendered, scenario_names
+
+every_scenario = pytest.mark.parametrize("scenario", scenario_names())
+
+OPERATOR_KINDS = {"ServiceMonitor", "PrometheusRule"}
+"""Of the Prometheus operator, whose schemas are not Kubernetes' own."""
+
+GRPC_SERVICES = {"query": "tickwatch.v1.QueryService", "alerter": "tickwatch.v1.AlertService"}
+
+
+@every_scenario
+def test_objects_fit_the_schemas_of_kubernetes(scenario):
+    """Every object is one that the API server knows, without a field that it does not."""
+    for item in rendered(scenario):
+        if item["kind"] not in OPERATOR_KINDS:
+            kubernetes_validate.validate(item, KUBERNETES, strict=True)
+
+
+@every_scenario
+def test_pods_are_restricted(scenario):
+    """Every pod, the test's and the hook's too, is one that the Pod Security Standard `restricted` admits, and more."""
+    for name, _, spec in pods(rendered(scenario)):
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] > 0, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), name
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
+            assert "memory" in container["resources"]["limits"], name
+        assert all(next(iter(volume.keys() - {"name"})) != "hostPath" for volume in spec.get("volumes", [])), name
+
+
+@every_scenario
+def test_service_links_are_off(scenario):
+    """No pod gets variables such as TICKWATCH_QUERY_PORT of its Services, which read like settings and stop a role."""
+    assert all(spec["enableServiceLinks"] is False for _, _, spec in pods(rendered(scenario)))
+
+
+@every_scenario
+def test_tokens_of_the_cluster_are_mounted_only_where_they_are_used(scenario):
+    """Only a pod that calls the API server has a token for it."""
+    mounted = {name for name, _, spec in pods(rendered(scenario)) if spec["automountServiceAccountToken"]}
+
+    assert all(name.startswith("Job/") and name.endswith("-secret") for name in mounted)
+
+
+@every_scenario
+def test_every_name_of_a_variable_is_there_once(scenario):
+    """A list with a name twice is refused by server-side apply."""
+    for name, _, spec in pods(rendered(scenario)):
+        for container in spec["containers"]:
+            names = [variable["name"] for variable in container.get("env", [])]
+            assert len(names) == len(set(names)), name
+
+
+@every_scenario
+def test_selectors_select_their_own_pods_alone(scenario):
+    """A Deployment's, Service's, budget's or policy's selector fits the pods that it means and no others."""
+    objects = rendered(scenario)
+    labels = {name: meta["labels"] for name, meta, _ in pods(objects)}
+    for item in objects:
+        selector = item.get("spec", {}).get("selector")
+        if item["kind"] in {"Deployment", "StatefulSet", "PodDisruptionBudget"}:
+            selector = selector["matchLabels"]
+        elif item["kind"] == "NetworkPolicy":
+            selector = item["spec"]["podSelector"]["matchLabels"]
+        elif item["kind"] != "Service":
+            continue
+        selected = {name for name, has in labels.items() if selector.items() <= has.items()}
+        role = item["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert selected, item["metadata"]["name"]
+        assert {labels[name]["app.kubernetes.io/component"] for name in selected} == {role}, item["metadata"]["name"]
+        if item["kind"] == "Deployment":
+            assert selected == {f"Deployment/{item['metadata']['name']}"}
+
+
+@every_scenario
+def test_names_leave_room_for_what_controllers_append(scenario):
+    """A CronJob's name has at most 52 characters, every other at most 63."""
+    for item in rendered(scenario):
+        assert len(item["metadata"]["name"]) <= (52 if item["kind"] == "CronJob" else 63)
+
+
+def test_long_release_names_are_cut():
+    """The longest release name that Helm takes still gives names that Kubernetes takes."""
+    objects = rendered("trying-out", "--set", "nameOverride=" + "n" * 60, release="r" * 53)
+
+    assert max(len(item["metadata"]["name"]) for item in of_kind(objects, "CronJob")) <= 52
+    assert max(len(item["metadata"]["name"]) for item in objects) <= 63
+
+
+@every_scenario
+def test_servers_are_probed_by_grpc(scenario):
+    """Readiness asks for the service itself, liveness and startup for the process alone, on the port it listens on."""
+    for name, meta, spec in pods(rendered(scenario)):
+        role = meta["labels"]["app.kubernetes.io/component"]
+        if role not in GRPC_SERVICES:
+            continue
+        container = spec["containers"][0]
+        port = next(port["containerPort"] for port in container["ports"] if port["name"] == "grpc")
+        assert container["readinessProbe"]["grpc"] == {"port": port, "service": GRPC_SERVICES[role]}, name
+        assert container["livenessProbe"]["grpc"] == {"port": port, "service": LIVENESS}, name
+        assert container["startupProbe"]["grpc"] == {"port": port, "service": LIVENESS}, name
+
+
+@every_scenario
+def test_settings_are_ones_that_the_roles_take(scenario, tmp_path):
+    """The configuration that the chart writes is read by the product's own reader, with what the chart promises."""
+    config = of_kind(rendered(scenario), "ConfigMap")[0]["data"]
+    path = tmp_path / "tickwatch.yaml"
+    path.write_text(config["tickwatch.yaml"], encoding="utf-8")
+
+    settings = load_settings(path, {})
+
+    assert settings.store.startswith("influxdb+http")
+    assert settings.query.listen == "0.0.0.0:50051"
+    assert settings.alerter.listen == "0.0.0.0:50052"
+    assert settings.log.format == "json"
+
+
+@every_scenario
+def test_no_secret_stands_in_the_release(scenario):
+    """Nothing that is rendered is a Secret: tokens come from Secrets that exist or are made in the cluster."""
+    assert of_kind(rendered(scenario), "Secret") == []
+
+
+@every_scenario
+def test_a_release_fits_its_secret(scenario):
+    """Helm keeps a release in a Secret of at most 1 MiB; a tenth of that leaves room for values and history."""
+    assert len(json.dumps(rendered(scenario))) < 100_000 + 30_000
+
+
+def test_runs_end_within_their_minute():
+    """Late start and deadline fit the period; runs never overlap, and the schedule's zone is written down."""
+    spec = of_kind(rendered("external"), "CronJob")[0]["spec"]
+
+    assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == ("* * * * *", "Etc/UTC", "Forbid")
+    assert 10 < spec["startingDeadlineSeconds"] < 60
+    assert spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 60
+    pod = spec["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"
+    assert {"name": "TICKWATCH_COLLECTOR__JOB_NAME", "valueFrom": {"fieldRef": {"fieldPath": JOB_LABEL}}} in pod[
+        "containers"
+    ][0]["env"]
+
+
+JOB_LABEL = "metadata.labels['batch.kubernetes.io/job-name']"
+
+
+@pytest.mark.parametrize(("scenario", "action"), [("external", "FailJob"), ("sharded", "FailIndex")])
+def test_exit_codes_decide_what_a_job_does(scenario, action):
+    """1 ends a run, of shards its own; 2 ends all of it; an eviction counts for nothing; anything else is repeated."""
+    job = of_kind(rendered(scenario), "CronJob")[0]["spec"]["jobTemplate"]["spec"]
+
+    rules = job["podFailurePolicy"]["rules"]
+    assert [(rule["action"], rule.get("onExitCodes", {}).get("values")) for rule in rules] == [
+        (action, [1]),
+        ("FailJob", [2]),
+        ("Ignore", None),
+    ]
+    assert rules[2]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+
+
+def test_shards_are_the_indexes_of_a_job():
+    """Each index of an Indexed Job takes its share; a shard that fails leaves the others alone."""
+    objects = rendered("sharded")
+    job = of_kind(objects, "CronJob")[0]["spec"]["jobTemplate"]["spec"]
+    settings = yaml.safe_load(of_kind(objects, "ConfigMap")[0]["data"]["tickwatch.yaml"])
+
+    assert (job["completionMode"], job["completions"], job["parallelism"]) == ("Indexed", 4, 4)
+    assert (job["backoffLimitPerIndex"], job["maxFailedIndexes"]) == (1, 4)
+    assert settings["collector"]["shards"] == 4
+
+
+def test_loops_are_one_deployment_a_shard():
+    """A collector that stays up is a Deployment that never has two pods of one shard; suspended, it has none."""
+    assert of_kind(rendered("loop"), "CronJob") == []
+    assert of_kind(rendered("loop"), "Deployment", "-collector")[0]["spec"]["strategy"] == {"type": "Recreate"}
+    shards = [of_kind(rendered("loop-sharded"), "Deployment", f"-collector-{shard}")[0] for shard in (0, 1)]
+    arguments = [shard["spec"]["template"]["spec"]["containers"][0]["args"] for shard in shards]
+    assert arguments == [["collect", "--loop", "--shard", "0/2"], ["collect", "--loop", "--shard", "1/2"]]
+    assert [shard["spec"]["replicas"] for shard in shards] == [0, 0]
+
+
+def test_an_autoscaler_owns_the_number_of_pods():
+    """Beside a HorizontalPodAutoscaler the Deployment says nothing of replicas, or each upgrade would undo it."""
+    objects = rendered("autoscaled")
+
+    assert "replicas" not in of_kind(objects, "Deployment", "-query")[0]["spec"]
+    scaler = of_kind(objects, "HorizontalPodAutoscaler")[0]["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 12)
+    assert of_kind(objects, "PodDisruptionBudget", "-query")[0]["spec"]["maxUnavailable"] == "25%"
+
+
+def test_one_pod_has_no_disruption_budget():
+    """A budget over a single pod would only keep nodes from being drained."""
+    assert of_kind(rendered("smallest"), "PodDisruptionBudget") == []
+    assert {item["metadata"]["name"] for item in of_kind(rendered("alerting"), "PodDisruptionBudget")} == {
+        "market-tickwatch-query",
+        "market-tickwatch-alerter",
+    }
+
+
+def test_receivers_get_their_secrets_by_reference():
+    """Addresses and secrets of webhooks and the dead man's switch stay in the Secrets that hold them."""
+    alerter = of_kind(rendered("alerting"), "Deployment", "-alerter")[0]["spec"]["template"]["spec"]["containers"][0]
+
+    env = {variable["name"]: variable.get("value") or variable["valueFrom"] for variable in alerter["env"]}
+    prefix = "TICKWATCH_ALERTER__"
+    assert env[f"{prefix}WEBHOOKS__ON_CALL__URL"] == {"secretKeyRef": {"name": "on-call", "key": "address"}}
+    assert env[f"{prefix}WEBHOOKS__ON_CALL__SECRET"] == {"secretKeyRef": {"name": "on-call", "key": "key"}}
+    assert env[f"{prefix}WEBHOOKS__ON_CALL__RULES"] == "volume-*,gone"
+    assert env[f"{prefix}WEBHOOKS__CHAT__URL"] == {"secretKeyRef": {"name": "chat", "key": "url"}}
+    assert env[f"{prefix}HEARTBEAT__URL"] == {"secretKeyRef": {"name": "dead-mans-switch", "key": "address"}}
+
+
+def test_variables_of_the_user_replace_the_charts():
+    """A name given again in extraEnv has the user's value, in every role."""
+    for role in ("query", "alerter"):
+        container = of_kind(rendered("placed"), "Deployment", role)[0]["spec"]["template"]["spec"]["containers"][0]
+        assert {"name": "TICKWATCH_CONFIG", "value": "/elsewhere.yaml"} in container["env"]
+
+
+def test_images_are_named_as_asked():
+    """A digest wins over a tag, an image's own registry over the global one, and pull secrets reach every pod."""
+    images = {
+        (container["image"], json.dumps(spec["imagePullSecrets"]))
+        for _, _, spec in pods(rendered("mirrored"))
+        for container in spec["containers"]
+    }
+
+    secrets = '[{"name": "mirror"}]'
+    assert images == {
+        ("registry.example.com/mirror/tickwatch@sha256:" + "0123456789abcdef" * 4, secrets),
+        ("other.example.com/influxdb@sha256:" + "fedcba9876543210" * 4, secrets),
+    }

@@ -1,0 +1,79 @@
+"""Wrong values are refused before anything is installed, in words that name what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.chart import helm_template
+
+TRYING_OUT = ["--set", "influxdb.enabled=true"]
+EXTERNAL = ["--set", "store.url=influxdb+https://h/org/bucket", "--set", "store.existingSecret.name=s"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("store.url=sqlite:data/tickwatch.db", "/store/url"),
+        ("store.url=memory:", "/store/url"),
+        ("store.url=influxdb+https://user:secret@h/org/bucket", "/store/url"),
+        ("store.url=influxdb+https://h/org", "/store/url"),
+        ("stores.url=influxdb+https://h/org/bucket", "'stores' not allowed"),
+        ("influxdb.enbled=true", "'enbled' not allowed"),
+        ("query.replica=3", "'replica' not allowed"),
+        ("query.replicas=many", "/query/replicas"),
+        ("query.autoscaling.targetCPUUtilizationPercentage=170", "targetCPUUtilizationPercentage"),
+        ("query.pdb.minAvailable=1", "'minAvailable' not allowed"),
+        ("collector.mode=cron", "/collector/mode"),
+        ("collector.exchange=krakken", "/collector/exchange"),
+        ("collector.shards=0", "/collector/shards"),
+        ("collector.activeDeadlineSeconds=60", "/collector/activeDeadlineSeconds"),
+        ("collector.startingDeadlineSeconds=10", "/collector/startingDeadlineSeconds"),
+        ("image.digest=latest", "/image/digest"),
+        ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
+        ("alerter.webhooks.On-Call.existingSecret=s", "invalid propertyName 'On-Call'"),
+        ("alerter.webhooks.chat.urlKey=url", "existingSecret"),
+        ("influxdb.persistence.size=big", "/influxdb/persistence/size"),
+        ("influxdb.persistence.whenDeleted=Ask", "/influxdb/persistence/whenDeleted"),
+        ("catalog.markets[0].exchange=KRAKEN", "pairs"),
+        ("networkPolicy.apiServerPorts[0]=0", "/networkPolicy/apiServerPorts/0"),
+        ("log.level=loud", "/log/level"),
+    ],
+)
+def test_the_schema_refuses(values, words):
+    """A value of the wrong name, type or range fails, and Helm says which."""
+    done = helm_template(*TRYING_OUT, "--set", values)
+
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "There is no store. Set store.url"),
+        ([*TRYING_OUT, *EXTERNAL], "There are two stores"),
+        (EXTERNAL[:2], "store.url needs a token. Make a Secret"),
+        ([*EXTERNAL, "--set", "query.drainSeconds=60"], "query.terminationGracePeriodSeconds (40) must be at least"),
+        (
+            [*EXTERNAL, "--set", "alerter.drainSeconds=60"],
+            "alerter.terminationGracePeriodSeconds (40) must be at least",
+        ),
+        (
+            [*EXTERNAL, "--set", "query.autoscaling.enabled=true,query.autoscaling.minReplicas=9"],
+            "minReplicas is above query.autoscaling.maxReplicas",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused(arguments, words):
+    """What no schema can say well, the templates say: what is wrong and what to set."""
+    done = helm_template(*arguments)
+
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+def test_global_values_of_an_umbrella_chart_pass():
+    """A chart above this one may pass any `global` value; typos elsewhere stay refused."""
+    done = helm_template(*TRYING_OUT, "--set", "global.anything.at.all=1")
+
+    assert done.returncode == 0, done.stderr
