@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from services import wiring
+from services.alerter.server import open_alerter
 from services.collector import backfill
 from services.collector.collecting import Collector
 from services.collector.exchanges.base import ExchangeOptions
@@ -43,11 +44,14 @@ _LOOK_SECONDS = 0.05
 _PROGRESS_EVERY_SECONDS = 10.0
 
 
-async def run_all(settings: Settings, *, exchange: str | None = None, listen: str | None = None) -> int:
-    """Run collector and query service until SIGINT or SIGTERM; return the exit code.
+async def run_all(
+    settings: Settings, *, exchange: str | None = None, listen: str | None = None, alerts: str | None = None
+) -> int:
+    """Run every role until SIGINT or SIGTERM; return the exit code.
 
-    `exchange` insists on one, in any case; without it the catalog's exchanges are used if one of them answers, else
-    the simulated market, in a data file of its own. Raises InvalidSettingError for what cannot be run so.
+    `listen` and `alerts` are where query service and alerter answer, None: where the settings say. `exchange` insists
+    on one, in any case; without it the catalog's exchanges are used if one of them answers, else the simulated market,
+    in a data file of its own. Raises InvalidSettingError for what cannot be run so.
     """
     console = Console(highlight=False, soft_wrap=True)
     wiring.configure_logs(settings, default_level="warning")
@@ -61,8 +65,18 @@ async def run_all(settings: Settings, *, exchange: str | None = None, listen: st
         server = await stack.enter_async_context(
             open_query_server(reader=store, registry=registry, **wiring.query_arguments(settings, listen))
         )
+        alerter = await stack.enter_async_context(
+            open_alerter(
+                store=store,
+                registry=registry,
+                **wiring.alerter_arguments(settings, catalog=catalog, listen=alerts),
+            )
+        )
         gateway = await stack.enter_async_context(
-            open_gateway(registry=registry, **wiring.gateway_arguments(settings) | {"query": server.address})
+            open_gateway(
+                registry=registry,
+                **wiring.gateway_arguments(settings) | {"query": server.address, "alerts": alerter.address},
+            )
         )
         console.print(f"[bold green]Tickwatch[/] is at [bold]{gateway.url}[/]")
         if notice:
@@ -81,11 +95,17 @@ async def run_all(settings: Settings, *, exchange: str | None = None, listen: st
 
         async def welcome() -> None:
             await server.ready()
+            await alerter.ready()
             await reporter.first_run.wait()
             # A run's record follows its points, so that once the window has the run it has all that the run wrote.
             while reporter.wrote and (server.window.newest_run or 0) < reporter.newest:  # noqa: ASYNC110  of a thread
                 await asyncio.sleep(_LOOK_SECONDS)
-            addresses = {"HTTP": gateway.url, "store": settings.store, "gRPC": server.address}
+            addresses = {
+                "HTTP": gateway.url,
+                "store": settings.store,
+                "gRPC": server.address,
+                "alerts": alerter.address,
+            }
             _print_what_to_try(console, collector, addresses, reporter.newest)
             await _fill_the_day(collector, reporter)
 
@@ -197,13 +217,14 @@ async def _fill_the_day(collector: Collector, reporter: _Reporter) -> None:
 
 def _print_what_to_try(console: Console, collector: Collector, addresses: dict[str, str], newest: Slot) -> None:
     command = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).exists() else "tickwatch"
-    address = addresses["gRPC"]
-    server = "" if address == "127.0.0.1:50051" else f" --server {address}"
+    queries, alerts = addresses["gRPC"], addresses["alerts"]
+    server = "" if queries == "127.0.0.1:50051" else f" --server {queries}"
+    watched = "" if alerts == "127.0.0.1:50052" else f" --alerts {alerts}"
     metric = collector.markets()[0].metrics[0].name
     console.print(f"\n[bold green]Tickwatch is up[/], with data up to {slot_time(newest):%H:%M} UTC. Ctrl-C stops it.")
     for name, value in addresses.items():
         console.print(f"  {name:<6} {value}")
     console.print("\nTry, in another terminal:\n")
-    for words in ("list", f"history {metric} price", "rank price"):
-        console.print(f"  [bold]{command} {words}{server}[/]")
+    for words in (f"list{server}", f"history {metric} price{server}", f"rank price{server}", f"watch{watched}"):
+        console.print(f"  [bold]{command} {words}[/]")
     console.print()

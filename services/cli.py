@@ -78,13 +78,14 @@ def cli(context: click.Context, config: Path | None, store: str | None) -> None:
 
 @cli.command()
 @click.option("--exchange", type=click.Choice(["kraken", "simulated"]), help="Insist on this exchange.")
-@click.option("--listen", metavar="HOST:PORT", help="Where to answer gRPC; else query.listen of the settings.")
+@click.option("--listen", metavar="HOST:PORT", help="Where to answer questions; else query.listen of the settings.")
+@click.option("--alerts", metavar="HOST:PORT", help="Where to stream alerts; else alerter.listen of the settings.")
 @pass_context
-def up(context: Context, exchange: str | None, listen: str | None) -> None:
-    """Run everything in one process, on SQLite: fill in the last 24 hours, then add a point every minute."""
+def up(context: Context, exchange: str | None, listen: str | None, alerts: str | None) -> None:
+    """Run everything in one process, on SQLite: fill in the last 24 hours, then add a point every minute, and alert."""
     from services.all_in_one import run_all
 
-    sys.exit(asyncio.run(run_all(context.settings(), exchange=exchange, listen=listen)))
+    sys.exit(asyncio.run(run_all(context.settings(), exchange=exchange, listen=listen, alerts=alerts)))
 
 
 @cli.command()

@@ -167,7 +167,7 @@ class Engine:
         self._evaluator = evaluator
         self._append(removed)
         self._reevaluate(
-            [(series, slot) for series, slot, _, _ in missed.rows() if state.began <= slot <= state.evaluated]
+            [(series, slot) for series, slot, _, _ in missed.rows() if evaluator.has_evaluated(series, slot)]
         )
 
     def _since(self, known: Mark, present: Mark) -> tuple[Mark, Points]:

@@ -219,6 +219,11 @@ class Evaluator:
         """Return the series of a row."""
         return self._recent.series[row]
 
+    def has_evaluated(self, series: Series, slot: int) -> bool:
+        """Whether a slot of a series has been evaluated, rather than being history or still to come."""
+        row = self._recent.place(series)
+        return row is not None and self.began <= slot <= self._reached[row]
+
     def reached(self, watched: Watched, series: Iterable[Series]) -> Slots:
         """Return the last slot evaluated of each of these series under a rule."""
         return watched.state.evaluated[[watched.places[each] for each in series]]

@@ -41,15 +41,14 @@ class LoggedEvents:
 
     def open_before(self, rule: str, subject: Subject, slot: int) -> OpenEpisode | None:
         """Return the episode of a subject that was open right before a slot."""
-        past = sorted(
-            (event for event in self._events.get((rule, subject), {}).values() if event.slot < slot),
-            key=lambda event: (event.slot, event.kind is EventKind.BREACH),
+        past = [event for event in self._events.get((rule, subject), {}).values() if event.slot < slot]
+        newest = max((event.opened_slot for event in past), default=None)
+        episode = sorted(
+            (event for event in past if event.opened_slot == newest),
+            key=lambda event: (event.slot, event.kind is not EventKind.BREACH),
         )
-        if not past or past[-1].kind is EventKind.RESOLVED:
-            return None
-        episode = [event for event in past if event.episode_id == past[-1].episode_id]
         opening = next((event for event in episode if event.opening), None)
-        if opening is None:
+        if opening is None or any(event.kind is EventKind.RESOLVED for event in episode):
             return None
         breaches = [event for event in episode if event.kind is EventKind.BREACH]
         stale = episode[-1].kind is EventKind.STALE

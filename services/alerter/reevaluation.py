@@ -1,6 +1,7 @@
 """What late points change: the stretch that they touch is evaluated again and compared with the log.
 
-A breach that a late point makes is logged now, marked late; one that it unmakes is withdrawn. Ids tell which is which.
+A breach that a late point makes is logged now, marked late; one that it unmakes is withdrawn. Ids tell which is which,
+and what moves to an episode with another opening is withdrawn and logged again.
 It reads the store for the past that nobody holds in memory any more.
 """
 
@@ -29,7 +30,7 @@ class Correction:
     """What evaluating again has found."""
 
     events: tuple[Event, ...]
-    """To be appended: late breaches and withdrawals, in order."""
+    """To be appended, in order: withdrawals, then what is found now."""
     subjects: frozenset[Subject]
     """Whose episodes are to be replaced,"""
     episodes: tuple[OpenEpisode, ...]
@@ -65,9 +66,13 @@ def evaluate_again(
     state, found = step(state, block, through, rule)
     events = {event.id: event for event in to_events(found, state, rule)}
     known = {name: event for subject in everybody for name, event in logged.since(rule.name, subject, since).items()}
-    news = [dataclasses.replace(event, late=True) for name, event in events.items() if name not in known]
-    gone = [_withdrawal(event) for name, event in known.items() if name not in events]
-    return Correction(tuple(sorted([*news, *gone], key=event_order)), frozenset(everybody), open_episodes(state, rule))
+    # An event whose episode has another opening now is another event, though under the same id.
+    same = {name for name, event in known.items() if name in events and events[name].opened_slot == event.opened_slot}
+    gone = [_withdrawal(event) for name, event in known.items() if name not in same]
+    news = [dataclasses.replace(event, late=True) for name, event in events.items() if name not in same]
+    # Withdrawals first: what is logged again under its old id must not be taken back after that.
+    corrections = (*sorted(gone, key=event_order), *sorted(news, key=event_order))
+    return Correction(corrections, frozenset(everybody), open_episodes(state, rule))
 
 
 def _withdrawal(event: Event) -> Event:

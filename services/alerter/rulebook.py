@@ -9,7 +9,7 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from services.core.catalog.base import Catalog
+from services.core.catalog.base import Catalog, Market
 from services.core.catalog.rule_source import RuleSource
 from services.core.clock import Clock
 from services.core.errors import InvalidInputError, RuleNotFoundError
@@ -62,6 +62,8 @@ class RuleBook:
         self._refreshing = threading.Lock()
         self._seen = source.stamp()
         self._refused = ""
+        self._markets: tuple[Market, ...] = ()
+        self._series: tuple[Series, ...] = ()
         self._current = RuleSet(self._rules(), self._expected(), clock.now())
 
     @property
@@ -101,11 +103,15 @@ class RuleBook:
         return tuple(sorted(self._source.read(), key=lambda rule: rule.name))
 
     def _expected(self) -> tuple[Series, ...]:
-        return tuple(
-            sorted(
-                Series(metric.name, measure)
-                for market in self._catalog.read()
-                for metric in market.metrics
-                for measure in market.measures
+        markets = self._catalog.read()
+        if markets != self._markets:
+            self._series = tuple(
+                sorted(
+                    Series(metric.name, measure)
+                    for market in markets
+                    for metric in market.metrics
+                    for measure in market.measures
+                )
             )
-        )
+            self._markets = markets
+        return self._series

@@ -17,6 +17,7 @@ from tests.support.exchanges import running_exchange
 from tests.support.needs import require_influxdb
 
 UP = r"gRPC +(\S+)"
+ANYWHERE = ("--listen", "127.0.0.1:0", "--alerts", "127.0.0.1:0")
 NOWHERE = {"TICKWATCH_EXCHANGES__KRAKEN__BASE_URL": "http://127.0.0.1:9"}
 """Kraken at a port where nobody listens: a machine without the internet."""
 
@@ -25,7 +26,7 @@ NOWHERE = {"TICKWATCH_EXCHANGES__KRAKEN__BASE_URL": "http://127.0.0.1:9"}
 def market(tmp_path_factory):
     """Everything in one process on the simulated market, up and with its first day."""
     store = f"sqlite:{tmp_path_factory.mktemp('up')}/tickwatch.db"
-    arguments = ("--store", store, "up", "--exchange", "simulated", "--listen", "127.0.0.1:0")
+    arguments = ("--store", store, "up", "--exchange", "simulated", *ANYWHERE)
     with commands.running(*arguments, announces=UP, settings={}) as service:
         yield service
 
@@ -72,7 +73,7 @@ def test_rank_prints_places(market):
 
 def test_ctrl_c_ends_everything_cleanly(tmp_path):
     """SIGINT stops `up` with exit code 0, without a traceback, and the file is whole."""
-    arguments = ("--store", f"sqlite:{tmp_path}/t.db", "up", "--exchange", "simulated", "--listen", "127.0.0.1:0")
+    arguments = ("--store", f"sqlite:{tmp_path}/t.db", "up", "--exchange", "simulated", *ANYWHERE)
     with commands.running(*arguments, announces=UP, settings={}) as service:
         code = service.stop(signal.SIGINT)
         rest = service.process.stdout.read()
@@ -85,7 +86,7 @@ def test_ctrl_c_ends_everything_cleanly(tmp_path):
 
 def test_without_an_exchange_up_plays_a_market_in_a_file_of_its_own(tmp_path):
     """Where Kraken cannot be reached and nobody insisted, `up` says so loudly and keeps the real file untouched."""
-    arguments = ("--store", f"sqlite:{tmp_path}/real.db", "up", "--listen", "127.0.0.1:0")
+    arguments = ("--store", f"sqlite:{tmp_path}/real.db", "up", *ANYWHERE)
     with commands.running(*arguments, announces=r"(SIMULATED)", settings=NOWHERE) as service:
         service.stop()
 
@@ -94,7 +95,7 @@ def test_without_an_exchange_up_plays_a_market_in_a_file_of_its_own(tmp_path):
 
 def test_an_exchange_that_was_insisted_on_is_waited_for(tmp_path):
     """`up --exchange kraken` never falls back to the simulated market: it runs, and reports that nothing answers."""
-    arguments = ("--store", f"sqlite:{tmp_path}/real.db", "up", "--exchange", "kraken", "--listen", "127.0.0.1:0")
+    arguments = ("--store", f"sqlite:{tmp_path}/real.db", "up", "--exchange", "kraken", *ANYWHERE)
     with commands.running(*arguments, announces=r"KRAKEN: 0 points.*(failed)", settings=NOWHERE) as service:
         service.stop()
 
@@ -103,7 +104,7 @@ def test_an_exchange_that_was_insisted_on_is_waited_for(tmp_path):
 
 def test_up_fills_in_the_day_of_a_real_exchange(tmp_path):
     """With an exchange that answers, `up` has the candles' reach at once and the older half of the day soon after."""
-    arguments = ("--store", f"sqlite:{tmp_path}/t.db", "up", "--listen", "127.0.0.1:0")
+    arguments = ("--store", f"sqlite:{tmp_path}/t.db", "up", *ANYWHERE)
     with running_exchange() as exchange:
         settings = {
             "TICKWATCH_EXCHANGES__KRAKEN__BASE_URL": exchange.url,
