@@ -201,7 +201,9 @@ def test_one_json_line_tells_what_a_run_did(rig: RunningExchange, tmp_path: Path
         told["exchanges"]["KRAKEN"]["failures"],
         told["exit_code"],
     )
-    assert told["points"] >= 9
+    # Once the minute has turned, the ticker is too late for the slot, and candles tell two measures of three.
+    in_time = last_complete_slot(time.time()) == slot
+    assert told["points"] >= (9 if in_time else 6)
     assert told["repaired"] > 3000
 
 
