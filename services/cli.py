@@ -4,7 +4,7 @@ It parses, loads the settings, and hands over; what a role does is written in th
 within the command that needs it, because a collector run starts every minute and pays for each import.
 
 Exit codes: 0 done, 1 failed in part (some exchange, pair or row; no answer), 2 wrong usage or configuration, 3 the
-store is out of reach.
+store, or the cluster that has the catalog or the rules, is out of reach.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ import click
 
 from services import cli_alerts, cli_rules
 from services.arguments import DURATION, MEASURE, SERVER, SHARD, TIME, to_slot
-from services.core.errors import InvalidInputError, StoreRefusedError, StoreUnavailableError, TickwatchError
+from services.core.errors import (
+    ClusterRefusedError,
+    ClusterUnavailableError,
+    InvalidInputError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    TickwatchError,
+)
 from services.core.model import Measure, Slot
 
 if TYPE_CHECKING:
@@ -304,9 +311,9 @@ def main() -> None:
         cli(standalone_mode=True)
     except InvalidInputError as error:
         _fail(error, EXIT_USAGE)
-    except StoreUnavailableError as error:
+    except (StoreUnavailableError, ClusterUnavailableError) as error:
         _fail(error, EXIT_STORE)
-    except StoreRefusedError as error:
+    except (StoreRefusedError, ClusterRefusedError) as error:
         _fail(error, EXIT_USAGE)
     except TickwatchError as error:
         _fail(error, EXIT_FAILED)

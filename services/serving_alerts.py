@@ -29,7 +29,8 @@ async def _serve(settings: Settings, listen: str | None) -> int:
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(stop_signals())
         store = stack.enter_context(wiring.open_store(settings))
-        arguments = wiring.alerter_arguments(settings, listen=listen)
+        cluster = stack.enter_context(wiring.cluster_side(settings))
+        arguments = wiring.alerter_arguments(settings, **cluster, listen=listen)
         if settings.metrics.listen:
             stack.enter_context(serve_metrics(settings.metrics.listen, registry))
         server = await stack.enter_async_context(open_alerter(store=store, registry=registry, **arguments))

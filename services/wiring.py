@@ -8,18 +8,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from services.collector.exchanges.base import ExchangeOptions
 from services.core.catalog.base import DEFAULT_MARKETS, Catalog, FixedCatalog
-from services.core.settings import Settings, WebhookSettings
+from services.core.errors import InvalidSettingError
+from services.core.settings import IN_CLUSTER, Settings, WebhookSettings
 from services.core.store import opening
 from services.core.store.base import MetricStore
 
 if TYPE_CHECKING:  # a collector's run need not load what only the alerter uses
     from services.alerter.leading import Leadership
+    from services.alerter.status_writing import Reported
     from services.alerter.webhooks import Receiver
     from services.core.catalog.cluster import Cluster
+    from services.core.catalog.rule_source import RuleSource
 
 
 def open_store(settings: Settings) -> MetricStore:
@@ -34,6 +39,11 @@ def open_catalog(settings: Settings) -> Catalog:
     if settings.catalog is None:
         return FixedCatalog(*DEFAULT_MARKETS)
     from services.collector.exchanges.registry import EXCHANGE_NAMES
+
+    if settings.catalog == IN_CLUSTER:
+        from services.core.catalog.cluster import ClusterCatalog
+
+        return ClusterCatalog(open_cluster(settings), EXCHANGE_NAMES)
     from services.core.catalog.file import FileCatalog
 
     return FileCatalog(settings.catalog, exchanges=EXCHANGE_NAMES)
@@ -46,13 +56,40 @@ def open_cluster(settings: Settings) -> Cluster:
     return Cluster(kubeconfig=settings.kubernetes.kubeconfig, namespace=settings.kubernetes.namespace)
 
 
-def open_leadership(settings: Settings) -> Leadership | None:
-    """Open the lease by which one of several alerters leads; None where there is no other."""
-    if settings.alerter.lease is None:
-        return None
-    from services.alerter.lease import KubernetesLease, LeaseLeadership
+@contextmanager
+def cluster_side(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Give those arguments of `alerter_arguments` that come from a cluster, as long as the context lasts.
 
-    return LeaseLeadership(KubernetesLease(open_cluster(settings), settings.alerter.lease))
+    Raises InvalidSettingError where no cluster is known, ClusterError where it cannot be read.
+    """
+    alerter = settings.alerter
+    if alerter.lease is None and IN_CLUSTER not in (settings.catalog, alerter.rules):
+        yield {}
+        return
+    from services.alerter.lease import KubernetesLease, LeaseLeadership
+    from services.alerter.status_writing import Reported
+    from services.collector.exchanges.registry import EXCHANGE_NAMES
+    from services.core.catalog.cluster import WatchedResources
+    from services.core.catalog.resources import ALERT_RULES, MARKETS
+    from services.core.catalog.watched import WatchedCatalog, WatchedRules
+
+    found: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
+    with ExitStack() as stack:
+        cluster = stack.enter_context(open_cluster(settings))
+        if settings.catalog == IN_CLUSTER:
+            markets = stack.enter_context(WatchedResources(cluster, MARKETS))
+            found["catalog"] = WatchedCatalog(markets, EXCHANGE_NAMES)
+            reported |= {"catalog": found["catalog"], "put_market": markets.resources.put_status}
+        if alerter.rules == IN_CLUSTER:
+            rules = stack.enter_context(WatchedResources(cluster, ALERT_RULES))
+            found["rules"] = WatchedRules(rules)
+            reported |= {"rules": found["rules"], "put_rule": rules.resources.put_status}
+        if reported:
+            found["reported"] = Reported(**reported)
+        if alerter.lease is not None:
+            found["leadership"] = LeaseLeadership(KubernetesLease(cluster, alerter.lease))
+        yield found
 
 
 def exchange_options(settings: Settings) -> dict[str, ExchangeOptions]:
@@ -90,9 +127,15 @@ def query_arguments(settings: Settings, listen: str | None = None) -> dict[str, 
 
 
 def alerter_arguments(
-    settings: Settings, *, catalog: Catalog | None = None, listen: str | None = None
+    settings: Settings,
+    *,
+    catalog: Catalog | None = None,
+    rules: RuleSource | None = None,
+    leadership: Leadership | None = None,
+    reported: Reported | None = None,
+    listen: str | None = None,
 ) -> dict[str, Any]:
-    """What `services.alerter.server.open_alerter` takes; `catalog` instead of the settings' own.
+    """What `services.alerter.server.open_alerter` takes; `catalog` and `rules` instead of the settings' own.
 
     Raises InvalidSettingError for a rules file or a webhook's secret that is no good.
     """
@@ -103,7 +146,14 @@ def alerter_arguments(
     from services.core.clock import SystemClock
 
     alerter, clock = settings.alerter, SystemClock()
-    rules = FixedRules() if alerter.rules is None else FileRules(alerter.rules, read_rules)
+    if rules is None and alerter.rules == IN_CLUSTER:
+        raise InvalidSettingError(
+            "alerter.rules",
+            "resources of a cluster are read by `tickwatch alerter` alone",
+            "name a file, or leave it out",
+        )
+    if rules is None:
+        rules = FixedRules() if alerter.rules is None else FileRules(alerter.rules, read_rules)
     heartbeat = alerter.heartbeat
     return {
         "rules": RuleBook(rules, catalog or open_catalog(settings), clock),
@@ -111,7 +161,8 @@ def alerter_arguments(
         "switch": heartbeat.url
         and Switch(heartbeat.url.get_secret_value(), heartbeat.interval_seconds, heartbeat.method.upper()),
         "clock": clock,
-        "leadership": open_leadership(settings),
+        "leadership": leadership,
+        "reported": reported,
         "listen": listen or alerter.listen,
         "poll_interval_seconds": alerter.poll_interval_seconds,
         "missing_grace_seconds": alerter.grace_seconds,

@@ -159,7 +159,8 @@ class Engine:
         self._read_log(complete)
         rules = self._rules.refresh()
         start = state.evaluated + 1 - slots_kept(rules.rules)
-        recent = Recent(complete + 1 - start, Slot(complete + 1))
+        # Up to the slot in progress: what has been written of it is before the mark, and would never be heard of again.
+        recent = Recent(complete + 2 - start, Slot(complete + 2))
         recent.fill(self._reader.read_window(Window(Slot(start), Slot(complete + 2))))
         evaluator = Evaluator(recent, state)
         self._mark, missed = self._since(Mark(state.mark), present)

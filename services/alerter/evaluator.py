@@ -125,7 +125,10 @@ class Evaluator:
             subject = Subject(exchange, series.metric, series.measure)
             at = self._ahead.pop(subject.key, self._done[exchange])
             self._reached = np.append(self._reached, at)
-            self._newest = np.append(self._newest, -1)
+            # What was there before evaluation began, or went on elsewhere, need not wait for its slot to be closed.
+            present = np.flatnonzero(~np.isnan(self._recent.values[len(self._newest)]))
+            newest = self._recent.start + int(present[-1]) if len(present) else -1
+            self._newest = np.append(self._newest, newest)
 
     # Points and slots.
 

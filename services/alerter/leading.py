@@ -11,9 +11,6 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from services.alerter.engine import Engine
-from services.alerter.notifying import Notifier
-
 _log = logging.getLogger(__name__)
 
 
@@ -60,21 +57,30 @@ class AlwaysLeads:
         self._lay_down = None
 
 
-class Duties:
-    """What the leader does: evaluate, and notify receivers of what is found."""
+class Duty(Protocol):
+    """Something that the leader alone does, in a thread of its own; it may be started and stopped again."""
 
-    def __init__(self, engine: Engine, notifier: Notifier) -> None:
-        self._engine = engine
-        self._notifier = notifier
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End; returns once nothing of it is under way."""
+
+
+class Duties:
+    """What the leader does: evaluate, notify receivers of what is found, and whatever else only one may."""
+
+    def __init__(self, *duties: Duty) -> None:
+        self._duties = duties
 
     def take_up(self) -> None:
-        """Begin both, each in a thread of its own."""
+        """Begin them all."""
         _log.info("this process evaluates and notifies")
-        self._engine.start()
-        self._notifier.start()
+        for duty in self._duties:
+            duty.start()
 
     def lay_down(self) -> None:
-        """End both; returns once nothing of them is under way."""
-        self._engine.stop()
-        self._notifier.stop()
+        """End them all; returns once nothing of them is under way."""
+        for duty in self._duties:
+            duty.stop()
         _log.info("this process no longer evaluates and notifies")

@@ -10,7 +10,6 @@ import logging
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -87,7 +86,8 @@ class LeaseLeadership:
         times: LeaseTimes | None = None,
     ) -> None:
         identity = identity or f"{socket.gethostname()}_{secrets.token_hex(4)}"
-        self._candidate = Candidate(identity, store, clock or SystemClock(), times)
+        self._clock = clock or SystemClock()
+        self._candidate = Candidate(identity, store, self._clock, times)
         self._changed = threading.Condition()
         self._leaving = False
         self._ended = threading.Event()
@@ -147,11 +147,11 @@ class LeaseLeadership:
     def _stand(self) -> None:
         candidate = self._candidate
         while not self._ended.is_set():
-            began = time.monotonic()
+            began = self._clock.elapsed()
             self._step()
             with self._changed:
                 self._changed.notify_all()
-            self._ended.wait(max(0.0, candidate.times.retry_seconds - (time.monotonic() - began)))
+            self._ended.wait(max(0.0, candidate.times.retry_seconds - (self._clock.elapsed() - began)))
         try:
             candidate.release(_LONGEST_CALL_SECONDS)
         except ClusterError as error:

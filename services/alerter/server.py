@@ -29,6 +29,7 @@ from services.alerter.servicer import SERVICE, AlertServicer
 from services.alerter.servicer_notifying import NotifyingMethods
 from services.alerter.servicer_rules import RuleMethods
 from services.alerter.silences import Silences
+from services.alerter.status_writing import Reported, StatusWriter
 from services.alerter.webhooks import Receiver
 from services.core.broadcasting import QUEUE_BATCHES
 from services.core.clock import Clock, SystemClock
@@ -44,10 +45,11 @@ from services.core.telemetry import AlertStreamMetrics, EvaluationMetrics, Notif
 class AlertServer:
     """A running AlertService."""
 
-    def __init__(self, rpc: RpcServer, follower: LogFollower, broadcast: BreachBroadcast) -> None:
+    def __init__(self, rpc: RpcServer, follower: LogFollower, broadcast: BreachBroadcast, tally: BreachTally) -> None:
         self._rpc = rpc
         self._follower = follower
         self.broadcast = broadcast
+        self.tally = tally
         self._stopped = asyncio.Event()
 
     @property
@@ -170,7 +172,7 @@ async def open_alert_server(
         rpc.add_service(SERVICE, servicer.handlers(rpc, StreamLimit(max_streams)))
         metrics.behind_seconds.set_function(lambda: follower.behind_seconds)
         metrics.follower_lag_seconds.set_function(lambda: follower.lag_seconds)
-        server = AlertServer(rpc, follower, broadcast)
+        server = AlertServer(rpc, follower, broadcast, tally)
         stack.push_async_callback(asyncio.to_thread, follower.stop)
         stack.push_async_callback(server.drain)
         rpc.start()
@@ -186,6 +188,7 @@ async def open_alerter(
     receivers: Sequence[Receiver] = (),
     switch: Switch | None = None,
     leadership: Leadership | None = None,
+    reported: Reported | None = None,
     clock: Clock | None = None,
     registry: CollectorRegistry | None = None,
     poll_interval_seconds: float = 1.0,
@@ -195,9 +198,10 @@ async def open_alerter(
     """Serve a store's log of breaches, and evaluate `rules` and notify for as long as this process leads.
 
     `receivers` get events by webhook, `switch` a sign of life while evaluation keeps up. `leadership` decides who
-    leads, None: always this process. `poll_interval_seconds` is how often the store is asked for points, and the log
-    for what others have appended; `missing_grace_seconds` how long after a slot's end its points may come before they
-    count as missing. `serving` is what else `open_alert_server` takes.
+    leads, None: always this process. `reported` are resources whose status the leader keeps. `poll_interval_seconds`
+    is how often the store is asked for points, and the log for what others have appended; `missing_grace_seconds` how
+    long after a slot's end its points may come before they count as missing. `serving` is what else `open_alert_server`
+    takes.
 
     On exit another may lead at once, while the streams here are still ending. Raises what `open_alert_server` raises.
     """
@@ -243,7 +247,14 @@ async def open_alerter(
             poll_interval_seconds=poll_interval_seconds,
             grace_seconds=missing_grace_seconds,
         )
-        duties = Duties(engine, notifier)
+        statuses = StatusWriter(
+            reported or Reported(),
+            tally=server.tally,
+            read_before=log.read_before,
+            clock=clock,
+            leads=leadership.holds,
+        )
+        duties = Duties(engine, notifier, *([statuses] if reported else []))
         leadership.start(duties.take_up, duties.lay_down)
         try:
             yield server

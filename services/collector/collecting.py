@@ -16,6 +16,7 @@ from services.collector.exchange_run import ExchangeRun
 from services.collector.exchanges.base import Exchange, ExchangeOptions
 from services.collector.exchanges.registry import build_exchange, exchange_name
 from services.collector.reporting import ExchangeReport, RunReport
+from services.collector.tasks import in_thread
 from services.core.catalog.base import Catalog, Market
 from services.core.clock import Clock
 from services.core.errors import InvalidInputError, StoreError
@@ -69,7 +70,7 @@ class Collector:
         started = time.monotonic()
         if slot > last_complete_slot(self.clock.now()):
             raise InvalidInputError("slot", f"{slot_time(slot):%Y-%m-%dT%H:%MZ} has not ended yet", "a minute that has")
-        markets = self.markets()
+        markets = await in_thread(self.markets)
         deadline = asyncio.get_running_loop().time() + self._deadline_seconds
         results = await asyncio.gather(
             *(self._run(market, slot, deadline).make() for market in markets), return_exceptions=True

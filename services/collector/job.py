@@ -22,7 +22,14 @@ from services.collector.looping import run_loop as run_loop  # noqa: PLC0414  pa
 from services.collector.tasks import in_thread
 from services.core.catalog.base import Catalog
 from services.core.clock import Clock, SystemClock
-from services.core.errors import InvalidInputError, StoreRefusedError, StoreUnavailableError, TickwatchError
+from services.core.errors import (
+    ClusterRefusedError,
+    ClusterUnavailableError,
+    InvalidInputError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    TickwatchError,
+)
 from services.core.model import SLOT_SECONDS, Slot, last_complete_slot
 from services.core.store.base import MetricStore
 from services.core.store.opening import open_store
@@ -79,7 +86,8 @@ async def run_once(
     """Make one run, print its JSON line, return the exit code.
 
     0: all written. 1: some exchange or pair failed. 2: wrong configuration, a store that refuses included. 3: the
-    store is out of reach. 143: SIGTERM came first; then nothing is printed, and the next run completes this one.
+    store, or the cluster that has the catalog, is out of reach. 143: SIGTERM came first; then nothing is printed, and
+    the next run completes this one.
     The slot is `slot`, else the one that the job's name tells, else the one that has just ended.
     """
     clock = clock or SystemClock()
@@ -197,9 +205,9 @@ async def _reported(run: Coroutine[Any, Any, int]) -> int:
     """Turn what ends a run into its exit code and the JSON line that says why."""
     try:
         return await run
-    except (InvalidInputError, StoreRefusedError) as error:
+    except (InvalidInputError, StoreRefusedError, ClusterRefusedError) as error:
         return _failed(error, EXIT_CONFIGURATION)
-    except StoreUnavailableError as error:
+    except (StoreUnavailableError, ClusterUnavailableError) as error:
         return _failed(error, EXIT_STORE)
 
 

@@ -15,6 +15,8 @@ from services.core.errors import InvalidSettingError
 
 Scalar = str | int | float | bool | None
 
+_MAPPING, _LIST, _PLAIN = "a mapping", "a list", "a plain value"
+
 
 class Node:
     """A value of a document and where it stands: `where` reads FILE:LINE, lines count from 1."""
@@ -43,8 +45,8 @@ class Node:
     def kind(self) -> str:
         """What the value is, in words."""
         if isinstance(self._node, yaml.MappingNode):
-            return "a mapping"
-        return "a list" if isinstance(self._node, yaml.SequenceNode) else "a plain value"
+            return _MAPPING
+        return _LIST if isinstance(self._node, yaml.SequenceNode) else _PLAIN
 
     def items(self) -> Iterator[Node]:
         """Walk a list; raise InvalidSettingError for anything else."""
@@ -70,24 +72,21 @@ class Node:
         Raises InvalidSettingError for anything else, for a key given twice, and for a key that is not `known` (None:
         any key will do), naming the nearest known one.
         """
-        if not isinstance(self._node, yaml.MappingNode):
-            raise InvalidSettingError(self.where, f"a mapping was expected, not {self.kind}")
         allowed = None if known is None else sorted(known)
         result: dict[str, Node] = {}
-        for key_node, value_node in self._node.value:
-            key, line = str(key_node.value), f"{self._path}:{key_node.start_mark.line + 1}"
+        for key, line, value in self.entries():
             if key in result:
                 raise InvalidSettingError(line, f"the key {key!r} is given twice", f"first at {result[key].where}")
             if allowed is not None and key not in allowed:
                 raise InvalidSettingError(line, f"unknown key {key!r}", nearest(key, allowed))
-            result[key] = Node(value_node, self._path)
+            result[key] = value
         return result
 
     def plain(self) -> object:
         """Return the whole value as dicts, lists and plain values, refusing duplicate keys on every level."""
-        if isinstance(self._node, yaml.MappingNode):
+        if self.kind == _MAPPING:
             return {key: child.plain() for key, child in self.mapping().items()}
-        if isinstance(self._node, yaml.SequenceNode):
+        if self.kind == _LIST:
             return [child.plain() for child in self.items()]
         return self.scalar()
 
@@ -96,14 +95,48 @@ class Node:
         here = self
         for step in path:
             children: dict[str | int, Node] = {}
-            if here.kind == "a mapping":
+            if here.kind == _MAPPING:
                 children.update(here.mapping())
-            elif here.kind == "a list":
+            elif here.kind == _LIST:
                 children = dict(enumerate(here.items()))
             if step not in children:
                 break
             here = children[step]
         return here
+
+
+class ValueNode(Node):
+    """A value that was never a file's, such as an object of an API: `where` is its path, as in spec.pairs[0]."""
+
+    def __init__(self, value: object, where: str) -> None:
+        self._value = value
+        self.where = where
+
+    def scalar(self) -> Scalar:
+        if isinstance(self._value, str | int | float | bool) or self._value is None:
+            return self._value
+        raise InvalidSettingError(self.where, f"a plain value was expected, not {self.kind}")
+
+    @property
+    def empty(self) -> bool:
+        return self._value is None
+
+    @property
+    def kind(self) -> str:
+        if isinstance(self._value, dict):
+            return _MAPPING
+        return _LIST if isinstance(self._value, list) else _PLAIN
+
+    def items(self) -> Iterator[Node]:
+        if not isinstance(self._value, list):
+            raise InvalidSettingError(self.where, f"a list was expected, not {self.kind}")
+        return (ValueNode(child, f"{self.where}[{place}]") for place, child in enumerate(self._value))
+
+    def entries(self) -> list[tuple[str, str, Node]]:
+        if not isinstance(self._value, dict):
+            raise InvalidSettingError(self.where, f"a mapping was expected, not {self.kind}")
+        found = [(str(key), f"{self.where}.{key}", value) for key, value in self._value.items()]
+        return [(key, where, ValueNode(value, where)) for key, where, value in found]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

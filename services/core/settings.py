@@ -31,6 +31,9 @@ from services.core.errors import InvalidSettingError
 PREFIX = "TICKWATCH_"
 FILE_NAME = "tickwatch.yaml"
 
+IN_CLUSTER = Path("cluster")
+"""Stands where a file of markets or rules would: they are resources of Kubernetes."""
+
 
 def _address(value: str) -> str:
     """Check HOST:PORT; 0 as port takes a free one."""
@@ -213,7 +216,8 @@ class AlerterSettings(_Section):
     listen: _Address = "127.0.0.1:50052"
     """Where it answers gRPC. Loopback, because nothing protects it elsewhere unless somebody sets that up."""
     rules: Path | None = None
-    """The YAML file of rules, read again when it changes. None: the built-in rules."""
+    """The YAML file of rules, read again when it changes, or `cluster`: the AlertRules of `kubernetes.namespace`. None:
+    the built-in rules."""
     poll_interval_seconds: _Seconds = 1.0
     """How often it asks the store for what is new. A breach then shows within about a second of its point."""
     grace_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 60.0
@@ -289,7 +293,8 @@ class Settings(_Section):
     store: str = "sqlite:data/tickwatch.db"
     """The store's URL: sqlite:PATH, memory:, or influxdb+http://HOST:8086/ORG/BUCKET."""
     catalog: Path | None = None
-    """The YAML file that says which markets are tracked. None: BTCUSD, ETHUSD and XRPUSD on Kraken."""
+    """The YAML file that says which markets are tracked, or `cluster`: the Markets of `kubernetes.namespace`. None:
+    BTCUSD, ETHUSD and XRPUSD on Kraken."""
     influxdb: InfluxSettings = InfluxSettings()
     exchanges: Mapping[Literal["kraken", "simulated"], ExchangeSettings] = {}
     collector: CollectorSettings = CollectorSettings()

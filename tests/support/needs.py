@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+import subprocess
 from typing import NamedTuple, NoReturn
 
 import pytest
@@ -66,3 +67,11 @@ def require_program(name: str) -> pathlib.Path:
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{rig_home / 'bin'}")
     require(found, f"the program {name}", "put it on PATH")
     return pathlib.Path(found or "")
+
+
+def require_cluster() -> None:
+    """Go on where `kubectl` reaches the cluster that KUBECONFIG names."""
+    require(os.environ.get("KUBECONFIG"), "a Kubernetes cluster", "set KUBECONFIG, as to that of kind")
+    kubectl = require_program("kubectl")
+    answer = subprocess.run([kubectl, "version", "--request-timeout=10s"], capture_output=True, text=True, check=False)
+    require(answer.returncode == 0, "a Kubernetes cluster that answers", answer.stderr.strip())

@@ -30,7 +30,7 @@ class FileCatalog(Catalog):
     def read(self) -> tuple[Market, ...]:
         """Return the markets, or raise one InvalidSettingError that lists every problem with its line."""
         document = load_document(self._path)
-        reading = _Reading(self._exchanges)
+        reading = CatalogReading(self._exchanges)
         markets = reading.markets(document) if document else {}
         if not markets and not reading.problems:
             raise InvalidSettingError(
@@ -40,28 +40,34 @@ class FileCatalog(Catalog):
         return tuple(sorted(markets.values(), key=lambda market: market.exchange))
 
 
-class _Reading(Reading):
-    """One reading of a catalog."""
+class CatalogReading(Reading):
+    """One reading of a catalog; `exchanges` are the names that may stand in it, None is any."""
 
     def __init__(self, exchanges: Collection[str] | None) -> None:
         super().__init__()
         self._exchanges = exchanges
 
     def markets(self, document: Node) -> dict[str, Market]:
+        """Return the markets of a document by exchange."""
         found: dict[str, Market] = {}
         node = self.mapping(document, {"markets"}).get("markets")
         for item in self.items(node) if node else []:
-            fields = self.mapping(item, {"exchange", "pairs", "measures"})
-            for missing in sorted({"exchange", "pairs"} - fields.keys()) if fields else []:
-                self.say(item.where, f"a market needs the key {missing!r}")
-            exchange = self._exchange(fields["exchange"]) if "exchange" in fields else ""
-            pairs = self._pairs(fields["pairs"]) if "pairs" in fields else ()
-            measures = self._measures(fields["measures"]) if "measures" in fields else MEASURES
-            if exchange in found:
-                self.say(item.where, f"the exchange {exchange} is given twice", "put its pairs into one market")
-            elif exchange:
-                found[exchange] = Market(exchange, pairs, measures)
+            market = self.market(item)
+            if market is not None and market.exchange in found:
+                self.say(item.where, f"the exchange {market.exchange} is given twice", "put its pairs into one market")
+            elif market is not None:
+                found[market.exchange] = market
         return found
+
+    def market(self, node: Node) -> Market | None:
+        """Return one market, of what is right in it; None where not even its exchange is."""
+        fields = self.mapping(node, {"exchange", "pairs", "measures"})
+        for missing in sorted({"exchange", "pairs"} - fields.keys()) if fields else []:
+            self.say(node.where, f"a market needs the key {missing!r}")
+        exchange = self._exchange(fields["exchange"]) if "exchange" in fields else ""
+        pairs = self._pairs(fields["pairs"]) if "pairs" in fields else ()
+        measures = self._measures(fields["measures"]) if "measures" in fields else MEASURES
+        return Market(exchange, pairs, measures) if exchange else None
 
     def _exchange(self, node: Node) -> str:
         name = self.text(node)

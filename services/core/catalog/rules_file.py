@@ -57,14 +57,15 @@ class RulesReading(Reading):
             self.say(document.where, "the key 'rules' is missing", "rules: [] for none at all")
         found: dict[str, tuple[Rule | None, str]] = {}
         for item in self.items(keys["rules"]) if "rules" in keys else []:
-            name, rule = self._rule(item)
+            name, rule = self.rule(item)
             if name in found:
                 self.say(item.where, f"the rule {name} is given twice", f"first at {found[name][1]}")
             elif name:
                 found[name] = (rule, item.where)
         return tuple(rule for rule, _ in found.values() if rule is not None)
 
-    def _rule(self, node: Node) -> tuple[str, Rule | None]:
+    def rule(self, node: Node) -> tuple[str, Rule | None]:
+        """Return one rule's name, and the rule unless there is a mistake in it."""
         known = {"name", "selector", "severity", "labels", "message", "for_points", *_CONDITIONS}
         keys = self.mapping(node, known)
         if not keys:

@@ -1,0 +1,262 @@
+"""Several alerters, one voice: a real Lease decides who evaluates, and subscribers notice nothing of the change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import time
+
+import pytest
+import tickwatch
+
+from services.core.store.opening import open_store
+from tests.support import cluster, commands
+from tests.support.replicas import Breaches, Gate, Replica, wait_for_leader, write_rules
+
+LEASE = "alerter"
+MOST_SECONDS = 15.0
+"""How long nobody may evaluate after a leader has gone without a word."""
+
+
+@pytest.fixture(scope="module")
+def namespace():
+    """A namespace for these tests alone."""
+    with cluster.a_namespace() as name:
+        yield name
+
+
+@pytest.fixture
+def lease(namespace):
+    """The name of the Lease; gone afterwards."""
+    yield LEASE
+    cluster.kubectl("-n", namespace, "delete", "lease", LEASE, "--ignore-not-found")
+
+
+@pytest.fixture
+def settings(tmp_path, namespace, lease):
+    """Settings that replicas share."""
+    return {
+        "TICKWATCH_STORE": f"sqlite:{tmp_path}/tickwatch.db",
+        "TICKWATCH_ALERTER__RULES": str(write_rules(tmp_path)),
+        "TICKWATCH_ALERTER__LEASE": lease,
+        "TICKWATCH_ALERTER__POLL_INTERVAL_SECONDS": "0.2",
+        "TICKWATCH_KUBERNETES__NAMESPACE": namespace,
+    }
+
+
+@pytest.fixture
+def store(settings):
+    """The store that they share."""
+    with open_store(settings["TICKWATCH_STORE"]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def start(tmp_path, settings):
+    """Start a replica by name."""
+    with contextlib.ExitStack() as stack:
+
+        def started(name: str, **more: str) -> Replica:
+            replica = Replica(name, tmp_path, settings | more)
+            stack.callback(replica.close)
+            return replica
+
+        yield started
+
+
+async def follow(address: str, heard: dict[str, list[float]], ids: list[str]) -> None:
+    """Note when each metric's breach is heard of at an address, and every event's id, until cancelled."""
+    async with (
+        tickwatch.AlertClient(address, timeout_seconds=60) as client,
+        contextlib.aclosing(client.watch_breaches(include_late=True)) as events,
+    ):
+        async for event in events:
+            if isinstance(event, tickwatch.Event):
+                ids.append(event.id)
+                heard.setdefault(event.metric, []).append(time.monotonic())
+
+
+@contextlib.asynccontextmanager
+async def following(*addresses: str):
+    """Follow at each address, as long as the context lasts; yields what has been heard there and the ids."""
+    found = [({}, []) for _ in addresses]
+    tasks = [asyncio.create_task(follow(address, *each)) for address, each in zip(addresses, found, strict=True)]
+    try:
+        yield found
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            assert task.cancelled() or task.result() is None
+
+
+async def soon(condition) -> None:
+    """Wait until this holds, for a deadline that only a hang reaches."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110  it is what other threads and processes have done
+            await asyncio.sleep(0.05)
+
+
+def holder(namespace: str) -> dict:
+    """Return what the Lease says."""
+    return cluster.get(namespace, "lease", LEASE)["spec"]
+
+
+async def change_of_leader(store, leader: Replica, other: Replica, go) -> float:
+    """Write breaches all the time; let the leader go; return for how many seconds nobody evaluated.
+
+    Whoever subscribes at the other, or at both, hears of every breach once and in one order.
+    """
+    breaches = Breaches(store)
+    both = f"ipv4:{leader.address},{other.address}"
+    async with following(other.address, both) as ((heard, ids), (heard_by_both, ids_by_both)):
+        with breaches.writing():
+            await soon(lambda: len(heard) >= 5 and len(heard_by_both) >= 5)
+            gone = time.monotonic()
+            await asyncio.to_thread(go)
+            await soon(lambda: any(breaches.written.get(metric, 0) > gone + MOST_SECONDS for metric in heard))
+        await soon(lambda: heard.keys() >= breaches.written.keys() <= heard_by_both.keys())
+
+    assert sorted(breaches.written) == sorted(heard) == sorted(heard_by_both)
+    assert len(set(ids)) == len(ids) == len(breaches.written)
+    assert ids_by_both == ids
+    times = sorted(when for found in heard.values() for when in found if when > gone)
+    # The longest silence is the change: a breach is written four times a second.
+    silence = max(later - earlier for earlier, later in zip([gone, *times], times, strict=False))
+    logging.getLogger(__name__).info("nobody evaluated for %.1f s", silence)
+    return silence
+
+
+async def test_another_goes_on_when_the_leader_is_killed(store, start, namespace):
+    """SIGKILL: within 15 s another evaluates, nothing is lost, and nothing is told twice."""
+    first, second = start("first"), start("second")
+    leader = wait_for_leader(first, second)
+    other = second if leader is first else first
+
+    silence = await change_of_leader(store, leader, other, lambda: leader.signal(signal.SIGKILL))
+
+    assert silence < MOST_SECONDS
+    assert other.leads()
+    assert other.identity == holder(namespace)["holderIdentity"]
+    assert 1 == holder(namespace)["leaseTransitions"]
+
+
+async def test_a_leader_that_is_stopped_hands_over_at_once(store, start, namespace):
+    """SIGTERM: the lease is given back once the last step has ended; nobody waits for it to expire."""
+    first, second = start("first"), start("second")
+    leader = wait_for_leader(first, second)
+    other = second if leader is first else first
+
+    silence = await change_of_leader(store, leader, other, lambda: leader.signal(signal.SIGTERM))
+
+    assert silence < 8.0, "the lease has not been given back"
+    assert 0 == leader.close()
+    assert other.leads()
+
+
+async def test_a_leader_that_cannot_reach_the_api_server_stops_before_another_begins(store, start, tmp_path):
+    """It hears nothing, neither yes nor no: by its own clock it stops, and only then does another lead."""
+    gate = Gate(tmp_path)
+    try:
+        first = start("first", KUBECONFIG=str(gate.kubeconfig))
+        wait_for_leader(first)
+        second = start("second")
+        ended = asyncio.Event()
+        seen = asyncio.create_task(asyncio.to_thread(_never_both, first, second, ended))
+
+        silence = await change_of_leader(store, first, second, gate.shut)
+
+        ended.set()
+        assert await seen > 20
+        assert silence < MOST_SECONDS
+        assert second.leads()
+        assert not first.leads()
+        assert "leads no more" in first.log
+        assert "the lease can be neither kept nor taken: writing lease alerter" in first.log
+        assert first.process.poll() is None
+    finally:
+        gate.close()
+
+
+def _never_both(first: Replica, second: Replica, ended: asyncio.Event) -> int:
+    """Look until the end whether both lead; return how often it was looked."""
+    count = 0
+    while not ended.is_set():
+        assert not (first.leads() and second.leads())
+        count += 1
+        time.sleep(0.1)
+    return count
+
+
+async def test_a_leader_that_was_asleep_does_nothing_when_it_wakes(store, start):
+    """SIGSTOP and SIGCONT: it finds its time over before it writes anything, and the log holds every breach once."""
+    first = start("first")
+    wait_for_leader(first)
+    second = start("second")
+
+    def sleep() -> None:
+        first.signal(signal.SIGSTOP)
+        commands.until(lambda: time.sleep(0.1) or second.leads(), bool)
+        first.signal(signal.SIGCONT)
+
+    await change_of_leader(store, first, second, sleep)
+
+    assert second.leads()
+    assert not first.leads()
+
+
+def test_a_lease_that_is_taken_is_laid_down_at_once(start, namespace):
+    """Whoever writes another holder into the Lease decides; the replicas wait until that one has expired."""
+    first = start("first")
+    wait_for_leader(first)
+    spec = {"holderIdentity": "somebody", "leaseDurationSeconds": 4, "renewTime": "2000-01-01T00:00:00.000000Z"}
+    patch = json.dumps({"spec": spec})
+
+    # Between what kubectl reads and what it writes the leader may renew; then the patch is on top of that.
+    cluster.kubectl("-n", namespace, "patch", "lease", LEASE, "--type=merge", "-p", patch)
+
+    commands.until(lambda: time.sleep(0.1) or "leads no more" in first.log, bool)
+    assert "somebody holds the lease" in first.log
+    wait_for_leader(first)
+    assert first.identity == holder(namespace)["holderIdentity"]
+
+
+def test_every_replica_serves_and_one_says_that_it_leads(store, start):
+    """All of them answer; of the metric `tickwatch_leader` the sum is 1, and the logs say who."""
+    replicas = [start(name) for name in ("first", "second", "third")]
+    leader = wait_for_leader(*replicas)
+    breaches = Breaches(store)
+    metric = breaches.write()
+
+    async def listed(replica: Replica) -> list[str]:
+        async with tickwatch.AlertClient(replica.address) as client:
+            try:
+                return [event.metric async for event in client.list_breaches()]
+            except tickwatch.Error:
+                return []
+
+    for replica in replicas:
+        commands.until(lambda replica=replica: asyncio.run(listed(replica)), lambda found: found == [metric])
+    assert [replica is leader for replica in replicas] == [replica.leads() for replica in replicas]
+    for replica in replicas:
+        commands.until(lambda replica=replica: replica.log, lambda log: f"{leader.identity} holds the lease" in log)
+
+
+def test_a_replica_that_may_not_use_the_lease_says_so(start, namespace, tmp_path):
+    """It serves all the same, leads never, and its log has the API server's own words."""
+    user = f"system:serviceaccount:{namespace}:nobody"
+    cluster.kubectl("-n", namespace, "create", "serviceaccount", "nobody")
+    token = cluster.kubectl("-n", namespace, "create", "token", "nobody").strip()
+    document = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    document["users"][0]["user"] = {"token": token}
+    (tmp_path / "nobody").write_text(json.dumps(document))
+
+    replica = start("nobody", KUBECONFIG=str(tmp_path / "nobody"))
+
+    words = f'leases.coordination.k8s.io "{LEASE}" is forbidden: User "{user}" cannot get resource "leases"'
+    commands.until(lambda: time.sleep(0.1) or replica.log, lambda log: words in log)
+    assert not replica.leads()
