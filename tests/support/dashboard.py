@@ -102,27 +102,28 @@ class Desk:
     def __init__(self, store: MemoryMetricStore, catalog: FixedCatalog) -> None:
         self.store = store
         self._catalog = catalog
-        self._ports = (free_port(), free_port(), free_port())
+        self._addresses = [f"127.0.0.1:{free_port()}" for _ in range(3)]
         self._running: AsyncExitStack | None = None
+        self._query: AsyncExitStack | None = None
 
     @property
     def url(self) -> str:
         """Where the dashboard is, also while nobody serves it."""
-        return f"http://127.0.0.1:{self._ports[2]}"
+        return f"http://{self._addresses[2]}"
 
     async def start(self, **gateway: Any) -> None:
         """Serve until `stop`, on the same addresses as before; returns when every service is ready."""
-        query, alerts, http = (f"127.0.0.1:{port}" for port in self._ports)
+        query, alerts, http = self._addresses
         rules = RuleBook(FixedRules(), self._catalog, SystemClock())
         async with AsyncExitStack() as stack:
-            server = await stack.enter_async_context(
-                open_query_server(reader=self.store, listen=query, poll_interval_seconds=0.05, grace_seconds=1)
-            )
+            stack.push_async_callback(self.stop_query)
+            await self.start_query()
             alerter = await stack.enter_async_context(
                 open_alerter(store=self.store, rules=rules, listen=alerts, poll_interval_seconds=0.05, grace_seconds=1)
             )
-            await stack.enter_async_context(open_gateway(listen=http, query=query, alerts=alerts, **gateway))
-            await server.ready()
+            await stack.enter_async_context(
+                open_gateway(listen=http, query=query, alerts=alerts, **{"grace_seconds": 1.0, **gateway})
+            )
             await alerter.ready()
             self._running = stack.pop_all()
 
@@ -131,6 +132,23 @@ class Desk:
         running, self._running = self._running, None
         if running is not None:
             await running.aclose()
+
+    async def start_query(self) -> None:
+        """Serve queries, as `start` does among others."""
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(
+                open_query_server(
+                    reader=self.store, listen=self._addresses[0], poll_interval_seconds=0.05, grace_seconds=1
+                )
+            )
+            await server.ready()
+            self._query = stack.pop_all()
+
+    async def stop_query(self) -> None:
+        """Let the gateway stand without a query service."""
+        query, self._query = self._query, None
+        if query is not None:
+            await query.aclose()
 
     def write(self, points: Points, exchange: str = "SIM") -> None:
         """Write points as a run of the newest slot does."""

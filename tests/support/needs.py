@@ -61,6 +61,13 @@ def require_influxdb() -> InfluxDB:
     return InfluxDB(*values)
 
 
+def require_chromium() -> pathlib.Path:
+    """Return Chromium, from the variable CHROMIUM or from PATH; Playwright's own download is never used."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    require(found, "Chromium", "install it (apt-get install chromium), or name it in CHROMIUM")
+    return pathlib.Path(found or "")
+
+
 def require_program(name: str) -> pathlib.Path:
     """Return a program from PATH or from the rig's folder of binaries."""
     rig_home = pathlib.Path(os.environ.get("RIG_HOME", pathlib.Path.home() / ".cache" / "rig"))

@@ -99,7 +99,7 @@ export async function listBreaches({ metric, start, page, size = 200 } = {}, sig
 
 /** What a ratio rule would have fired in the last 24 hours. */
 export async function tryRule({ factor, window, selector }, signal) {
-  const rule = { name: "trial", selector, ratio: { factor, window: `${window * 60}s` } };
+  const rule = { name: "trial", selector, ratio: { factor, window: `${window}m`, min_points: Math.min(10, window) } };
   const document = await call("/v1/rules:test", {
     method: "POST",
     headers: { "Content-Type": "application/json" },

@@ -113,7 +113,10 @@ export class Chart {
     this.#plot?.destroy();
     this.#plot = null;
     this.#canvas.replaceChildren();
-    if (!this.#series) return;
+    if (!this.#series) {
+      this.#describe();
+      return;
+    }
     this.#began = performance.now();
     this.#colours = colours(this.#box);
     const font = `11px ${getComputedStyle(this.#box).fontFamily}`;
@@ -269,7 +272,10 @@ export class Chart {
   // ---- evidence and reading
 
   #marked() {
-    if (this.#shown && !this.#all.includes(this.#shown)) this.#hide();
+    // The same event may have come anew, as another object.
+    const same = this.#shown && this.#all.find(({ id }) => id === this.#shown.id);
+    if (same) this.#shown = same;
+    else this.#hide();
     this.#describe();
     this.#plot?.redraw(false);
   }
@@ -347,7 +353,12 @@ export class Chart {
 
   #describe() {
     const series = this.#series;
-    if (!series) return;
+    this.#cursor.hidden = !series;
+    if (!series) {
+      this.#marks.hidden = true;
+      this.#say(null);
+      return;
+    }
     const place = this.#place ?? series.values.findLastIndex(isPresent);
     const value = series.values[place] ?? null;
     set(this.#cursor, {
@@ -404,7 +415,7 @@ export class Chart {
       const one = this.#events[Math.max(0, Math.min(last, target))];
       this.reveal(one.id);
     });
-    this.#box.addEventListener("keydown", (event) => {
+    document.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.#hide();
     });
   }
