@@ -14,13 +14,11 @@ from services.core.telemetry import GatewayMetrics
 from services.gateway import original_routes, pages, probes, routes, stream_routes
 from services.gateway.answers import AnswerLayer, KeptAnswers
 from services.gateway.events import EventStreams
-from services.gateway.layers import MeasuringLayer, RefusingLayer, SecurityLayer
+from services.gateway.layers import BodyLayer, MeasuringLayer, RefusingLayer, SecurityLayer
 from services.gateway.limiting import LimitLayer, RateLimit
 from services.gateway.refusals import refusal_of
 from services.gateway.subscribing import Relays
 from services.gateway.upstream import Upstream
-
-LARGEST_BODY_BYTES = 256 * 1024
 
 _LONGEST_PATH = 200
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
@@ -44,7 +42,6 @@ def build_app(
         docs_url=None,  # its page takes scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=LARGEST_BODY_BYTES,
     )
     app.state.upstream, app.state.relays, app.state.streams = upstream, relays, streams
     for router in (routes.router, stream_routes.router, original_routes.router, probes.router):
@@ -56,6 +53,7 @@ def build_app(
     app.add_exception_handler(HTTPException, _refuse_address)
     # From the inside out.
     app.add_middleware(AnswerLayer, answers=answers)
+    app.add_middleware(BodyLayer)
     if limit is not None:
         app.add_middleware(LimitLayer, limit=limit, on_refusal=metrics.refused_requests.inc)
     app.add_middleware(RefusingLayer)

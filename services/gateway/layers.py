@@ -6,9 +6,42 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.core.errors import InvalidInputError
 from services.core.telemetry import GatewayMetrics
 from services.gateway.pages import SECURITY_HEADERS
 from services.gateway.refusals import refusal_of
+
+LARGEST_BODY_BYTES = 256 * 1024
+"""As much as the services take of a request."""
+
+
+class BodyLayer:
+    """Refuses a body that is too large, before it is in memory."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request; raises InvalidInputError for a body too large."""
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        left = LARGEST_BODY_BYTES - (int(declared) if declared.isdigit() else 0)
+        if left < 0:
+            raise _too_large()
+        left = LARGEST_BODY_BYTES
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise _too_large()
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def _too_large() -> InvalidInputError:
+    return InvalidInputError("body", "is too large", f"at most {LARGEST_BODY_BYTES} bytes")
 
 
 class MeasuringLayer:
