@@ -1,4 +1,4 @@
-"""Section `starting`: a collector's run from process start, and the query service from process start to serving."""
+"""Section `starting`: from process start to a collector's points, to a query service, to everything in one process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.data import MEASURES, Market
 from benchmarks.options import Options
@@ -29,7 +31,8 @@ from benchmarks.servers import (
 from benchmarks.statistics import Bound, Goal, Spread, ratios
 from benchmarks.stores import load_store, opened
 from services.core.catalog.base import DEFAULT_MARKETS
-from services.core.model import Measure, Window, last_complete_slot, slot_time
+from services.core.model import DAY_SLOTS, Measure, Window, last_complete_slot, slot_time
+from services.core.store.base import MetricStore
 from services.query.window import HOT_SLOTS
 
 _PYTHON = "python -c pass"
@@ -49,6 +52,7 @@ def run(options: Options, report: Report) -> None:
         _start_query_services(options, report)
     except MissingPeerError as error:
         report.skip("readiness of the query service on InfluxDB", error)
+    _start_everything(options, report)
 
 
 @contextlib.contextmanager
@@ -165,6 +169,42 @@ def _start_query_services(options: Options, report: Report) -> None:
     rows = [[f"{what}, from process start", number(Spread.of(ready))]]
     rows += [[f"download of the same points as CSV ({size / 1e6:,.0f} MB), not parsed", number(Spread.of(downloads))]]
     report.table(Table("Readiness of the query service", ["what", "seconds"], rows))
+
+
+def _start_everything(options: Options, report: Report) -> None:
+    """Time `tickwatch up` from process start to its invitation, on a new file and on the file of an earlier start."""
+    cold: list[float] = []
+    warm: list[float] = []
+    with scratch() as folder:
+        for turn in range(options.slow_rounds):
+            url = f"sqlite:{folder}/{turn}/tickwatch.db"
+            cold.append(_time_up(url))
+            warm.append(_time_up(url))
+    what = "tickwatch up, simulated market, process start to ready"
+    report.goal(Goal(f"{what}, warm, seconds", Bound.AT_MOST, 10, Spread.of(warm), "absolute"))
+    rows = [["a new file", number(Spread.of(cold))], ["a file with the day in it", number(Spread.of(warm))]]
+    report.table(Table("Everything in one process, from process start to ready", ["on", "seconds"], rows))
+
+
+def _time_up(url: str) -> float:
+    """Start everything, let it fill in the day, and return after how many seconds it was ready."""
+    environment = {**tickwatch_environment(url), "TICKWATCH_ALERTER__LISTEN": "127.0.0.1:0", "PYTHONUNBUFFERED": "1"}
+    command = [*TICKWATCH, "up", "--exchange", "simulated", "--listen", "127.0.0.1:0"]
+    started = time.perf_counter()
+    with scratch() as folder, running(command, log=folder / "log", environment=environment) as process:
+        log = folder / "log"
+        process.wait_until(lambda: "Tickwatch is up" in log.read_text())
+        seconds = time.perf_counter() - started
+        with opened(f"{url.rpartition('/')[0]}/simulated.db") as store:
+            process.wait_until(lambda: _slots_written(store) >= DAY_SLOTS)
+    return seconds
+
+
+def _slots_written(store: MetricStore) -> int:
+    """Return how many of the newest day's slots have a price of every metric."""
+    window = Window.ending(last_complete_slot(time.time()), DAY_SLOTS)
+    values = store.read_window(window, [Measure.PRICE]).values
+    return int(np.isfinite(values).all(axis=0).sum()) if len(values) else 0
 
 
 def _download(influx: Influx, bucket: str, market: Market) -> Iterator[bytes]:
