@@ -102,8 +102,9 @@ _LEAST_SECRET = 16
 
 
 class _Section(BaseModel):
-    # An input that is wrong may be a secret all the same.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # An input that is wrong may be a secret all the same. Sections are built with the whole that they are parts of, not
+    # each by itself too: a collector's run waits for it every minute.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class InfluxSettings(_Section):
