@@ -20,9 +20,12 @@ lint: setup ## ruff, mypy --strict, import-linter, buf, drift of the generated c
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/buf lint protos
-	@if git rev-parse --quiet --verify refs/heads/main >/dev/null 2>&1; then \
-	  $(BIN)/buf breaking protos --against "$$(git rev-parse --path-format=absolute --git-common-dir)#branch=main,subdir=protos"; \
-	else echo "lint: no branch main here, so buf breaking has nothing to compare with" >&2; fi
+	@against=$$(git for-each-ref --format='branch=%(refname:short)' refs/heads/main; \
+	  git describe --tags --abbrev=0 2>/dev/null | sed 's/^/tag=/'); \
+	test -n "$$against" || echo "lint: no branch main and no tag here, so buf breaking has nothing to compare with" >&2; \
+	for version in $$against; do \
+	  $(BIN)/buf breaking protos --against "$$(git rev-parse --path-format=absolute --git-common-dir)#$$version,subdir=protos" || exit 1; \
+	done
 	@$(BIN)/python protos/generate.py --check
 
 proto: setup ## write the Python code of the contract

@@ -36,7 +36,7 @@ FAULTS = {
     "kraken_unavailable": "EService:Unavailable",
     "truncated_json": "an answer that is not JSON",
     "reset": "the connection",
-    "slow:2": "no answer within 0.4 s",
+    "slow:30": "no answer within 1.5 s",
 }
 SPOILT = {
     "wrong_type": "is None, not a number",
@@ -84,17 +84,20 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def collector(rig: RunningExchange, clock: Clock) -> AsyncIterator[Collector]:
-    """A collector of three pairs on an empty store in memory."""
+async def collector(rig: RunningExchange, clock: Clock, request: pytest.FixtureRequest) -> AsyncIterator[Collector]:
+    """A collector of three pairs on an empty store in memory; impatient where a test is about slow answers."""
+    timeout_seconds = 1.5 if "slow" in request.node.name else 20.0
     with open_store("memory:", clock=clock) as store:
-        async with opened(rig, store, clock) as collector:
+        async with opened(rig, store, clock, timeout_seconds) as collector:
             yield collector
 
 
-def opened(rig: RunningExchange, store: MetricStore, clock: Clock) -> AbstractAsyncContextManager[Collector]:
+def opened(
+    rig: RunningExchange, store: MetricStore, clock: Clock, timeout_seconds: float = 20.0
+) -> AbstractAsyncContextManager[Collector]:
     """Open a collector of three pairs at the rig."""
     options = ExchangeOptions(
-        base_url=rig.url, calls_per_second=1000, burst=1000, timeout_seconds=0.4, retry_seconds=0.01
+        base_url=rig.url, calls_per_second=1000, burst=1000, timeout_seconds=timeout_seconds, retry_seconds=0.01
     )
     return open_collector(
         store, catalog=FixedCatalog(Market("KRAKEN", PAIRS)), exchange_options={"kraken": options}, clock=clock
