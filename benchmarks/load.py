@@ -16,11 +16,16 @@ from pathlib import Path
 
 from benchmarks.statistics import percentile
 
+_LONGEST_SECONDS = 60
 _WRK_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
 class LoadError(Exception):
     """A load generator's calls failed, or it said something that is not understood."""
+
+
+class NoAnswerError(LoadError):
+    """Nothing was answered for as long as it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +80,23 @@ def parse_h2load(text: str, log: str) -> Load:
 def run_wrk(url: str, *, clients: int, seconds: float, script: str | None = None) -> Load:
     """Ask over HTTP from so many connections for whole seconds; `script` is wrk's Lua, as for a POST.
 
-    Raises LoadError if any call failed or was not answered by HTTP 2xx.
+    Where nothing is answered in that time it asks for longer. Raises LoadError if any call failed or was not answered
+    by HTTP 2xx, or if no answer comes within a minute.
     """
     with tempfile.TemporaryDirectory() as folder:
-        options = ["-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--latency", "--timeout", "60s"]
+        options = ["-t1", f"-c{clients}", "--latency", "--timeout", "60s"]
         if script is not None:
             path = Path(folder, "script.lua")
             path.write_text(script)
             options += ["-s", str(path)]
-        return parse_wrk(_run(["wrk", *options, url]))
+        whole = max(1, round(seconds))
+        while True:
+            try:
+                return parse_wrk(_run(["wrk", *options, f"-d{whole}s", url]))
+            except NoAnswerError:
+                if whole > _LONGEST_SECONDS:
+                    raise
+                whole *= 4
 
 
 def parse_wrk(text: str) -> Load:
@@ -94,7 +107,7 @@ def parse_wrk(text: str) -> Load:
     total = _find(r"(\d+) requests in ([\d.]+)(us|ms|s|m), ", text)
     median = _find(r"\b50%\s+([\d.]+)(us|ms|s|m)\b", text)
     if not int(total[1]):
-        raise LoadError("wrk had no answer at all")
+        raise NoAnswerError("wrk had no answer at all")
     seconds = float(total[2]) * _WRK_UNITS[total[3]]
     return Load(int(total[1]), seconds, float(median[1]) * _WRK_UNITS[median[2]])
 

@@ -7,8 +7,16 @@ import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 import pytest_asyncio
+
+# How long an example takes says how busy the machine is, and nothing of the code. All else stays as hypothesis has it,
+# which under CI=true tries the same examples each time.
+hypothesis.settings.register_profile(
+    "tickwatch", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tickwatch")
 
 
 @pytest_asyncio.fixture(autouse=True)

@@ -162,5 +162,5 @@ class TwoStores(RuleBasedStateMachine):
         np.testing.assert_array_equal(one.qualities, other.qualities)
 
 
-TwoStores.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TwoStores.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
 TestTwoStores = TwoStores.TestCase

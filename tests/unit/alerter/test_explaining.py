@@ -59,7 +59,7 @@ TEXT = st.lists(VALUES, min_size=12, max_size=24).map(" ".join)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(text=TEXT, other=TEXT, know=st.booleans())
 def test_an_explanation_agrees_with_what_evaluation_did(rule, text, other, know):
     """At every slot: whether it fired, what was open before and after, and its id."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tickwatch.v1 import query_pb2 as wire
 
@@ -43,7 +43,6 @@ def rank_page(service: Unserved, **fields: object) -> wire.RankMetricsResponse:
 
 
 @given(SIZES)
-@settings(deadline=None)
 def test_list_pages_partition_the_whole(service: Unserved, sizes: list[int]) -> None:
     """Whatever the sizes of the pages, in order they are the whole list; none is larger than asked; one is the last."""
     seen: list[str] = []
@@ -60,7 +59,6 @@ def test_list_pages_partition_the_whole(service: Unserved, sizes: list[int]) -> 
 
 
 @given(SIZES)
-@settings(deadline=None)
 def test_rank_pages_partition_the_whole(service: Unserved, sizes: list[int]) -> None:
     """Pages of a ranking are the whole ranking, ties not broken at their borders; the unranked come once."""
     whole = rank_page(service, page_size=10_000)

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core.model import DAY_SLOTS, MEASURES, Measure, Points, Quality, Series, Slot, Window, WindowColumns
@@ -39,7 +39,6 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(deadline=None)
 def test_ring_equals_a_dictionary(steps: list[tuple[int, list[tuple[Series, int, int, Quality]]]]) -> None:
     """Whatever is written, late, again or after a leap, the ring holds the last 1536 slots of it and nothing else."""
     window, model, head = loaded(), {}, START
@@ -63,7 +62,6 @@ def test_ring_equals_a_dictionary(steps: list[tuple[int, list[tuple[Series, int,
 
 
 @given(STEPS, st.integers(1, 1440), st.integers(0, 90))
-@settings(deadline=None)
 def test_scans_and_summaries_say_what_rows_say(
     steps: list[tuple[int, list[tuple[Series, int, int, Quality]]]], length: int, back: int
 ) -> None:
