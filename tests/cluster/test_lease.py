@@ -251,11 +251,9 @@ def test_a_replica_that_may_not_use_the_lease_says_so(start, namespace, tmp_path
     user = f"system:serviceaccount:{namespace}:nobody"
     cluster.kubectl("-n", namespace, "create", "serviceaccount", "nobody")
     token = cluster.kubectl("-n", namespace, "create", "token", "nobody").strip()
-    document = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
-    document["users"][0]["user"] = {"token": token}
-    (tmp_path / "nobody").write_text(json.dumps(document))
+    kubeconfig = cluster.write_kubeconfig(tmp_path / "nobody", token=token)
 
-    replica = start("nobody", KUBECONFIG=str(tmp_path / "nobody"))
+    replica = start("nobody", KUBECONFIG=str(kubeconfig))
 
     words = f'leases.coordination.k8s.io "{LEASE}" is forbidden: User "{user}" cannot get resource "leases"'
     commands.until(lambda: time.sleep(0.1) or replica.log, lambda log: words in log)

@@ -7,7 +7,9 @@ import json
 import secrets
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.support.needs import ROOT, require_cluster, require_program
 
@@ -59,3 +61,18 @@ def alert_rule(name: str, spec: object) -> dict[str, Any]:
 def market(name: str, spec: object) -> dict[str, Any]:
     """Return a Market as a document."""
     return {"apiVersion": "tickwatch.dev/v1alpha1", "kind": "Market", "metadata": {"name": name}, "spec": spec}
+
+
+def write_kubeconfig(path: Path, *, token: str | None = None, server: str | None = None) -> Path:
+    """Write what KUBECONFIG says, with another token or another server, and return the path."""
+    document = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    if token is not None:
+        document["users"][0]["user"] = {"token": token}
+    if server is not None:
+        chosen = document["clusters"][0]["cluster"]
+        name = urlsplit(chosen["server"]).hostname
+        if name != urlsplit(server).hostname:
+            chosen["tls-server-name"] = name
+        chosen["server"] = server
+    path.write_text(json.dumps(document))
+    return path

@@ -151,17 +151,12 @@ class Gate:
 
     def __init__(self, folder: Path) -> None:
         """Listen, and write `kubeconfig`, which leads through here to where KUBECONFIG does."""
-        document = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
-        chosen = document["clusters"][0]["cluster"]
-        server = urlsplit(chosen["server"])
+        document = json.loads(cluster.kubectl("config", "view", "--minify", "-o", "json"))
+        server = urlsplit(document["clusters"][0]["cluster"]["server"])
         self._target = (server.hostname, server.port or 443)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        chosen["server"] = f"https://127.0.0.1:{self.port}"
-        if server.hostname != "127.0.0.1":
-            chosen["tls-server-name"] = server.hostname
-        self.kubeconfig = folder / "kubeconfig"
-        self.kubeconfig.write_text(json.dumps(document))
+        here = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.kubeconfig = cluster.write_kubeconfig(folder / "kubeconfig", server=here)
         self._open = threading.Event()
         self._open.set()
         self._ended = False
