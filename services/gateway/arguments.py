@@ -64,7 +64,7 @@ MeasureName = Annotated[Measure, Path(description="What is measured.", openapi_e
 StartTime = Annotated[Time | None, Query(description="The first minute. Left out: 24 hours before the end.")]
 EndTime = Annotated[Time | None, Query(description="The minute after the last. Left out: the end of the newest.")]
 
-_GLOB = r"^[A-Za-z0-9:._*?-]{1,70}$"
+_NAME_OR_GLOB = rf"^({METRIC_NAME[1:-1]}|[A-Z0-9_.:*?-]{{0,64}}[*?][A-Z0-9_.:*?-]{{0,64}})$"
 _RULE = r"^[A-Za-z0-9_-]{1,64}$"
 
 RuleNames = Annotated[
@@ -72,7 +72,7 @@ RuleNames = Annotated[
     Query(description="Only these rules, by name.", max_length=100),
 ]
 MetricNames = Annotated[
-    tuple[Annotated[str, StringConstraints(pattern=_GLOB)], ...],
+    tuple[Annotated[str, StringConstraints(pattern=_NAME_OR_GLOB)], ...],
     Query(description="Only these metrics, by name or by glob, as in KRAKEN:*.", max_length=1000),
 ]
 MinSeverity = Annotated[

@@ -32,6 +32,7 @@ def events(example: str) -> dict[int | str, dict[str, Any]]:
 @router.get(
     "/points/stream",
     response_class=EventStream,
+    status_code=200,
     responses=events(
         "event: points\nid: sqlite.5c0e.81\n"
         'data: {"slot_time":"2026-11-24T12:00:00Z","metrics":["KRAKEN:BTCUSD"],"measures":["price"],'
@@ -56,6 +57,7 @@ async def watch_points(
 @router.get(
     "/breaches/stream",
     response_class=EventStream,
+    status_code=200,
     responses=events('event: bookmark\nid: AZDmYv0zX3yq\ndata: {"evaluated_time":"2026-11-24T12:01:00Z"}\n\n'),
 )
 async def watch_breaches(
