@@ -29,13 +29,13 @@ from services.core.store.gate import StoreGate
 from services.core.streaming import WatchTimes
 from services.core.telemetry import QueryMetrics
 from services.query.answers import Answers
+from services.query.encoding import encode_metrics
 from services.query.querying import Querying
 from services.query.questions import (
     LONGEST_INTERVAL_SLOTS,
     Aggregation,
     History,
     HistoryQuery,
-    ListedMetric,
     Rankings,
     RankQuery,
 )
@@ -130,10 +130,10 @@ class QueryServicer:
         arguments = (exchange or "").encode()
         after = self._tokens.open("ListMetrics", arguments, asked.page_token).decode() if asked.page_token else ""
         listed, more = self._querying.list_metrics(exchange, after, size)
-        response = wire.ListMetricsResponse(metrics=[_to_wire_metric(metric) for metric in listed])
+        rest = wire.ListMetricsResponse()
         if more:
-            response.next_page_token = self._tokens.issue("ListMetrics", arguments, listed[-1].metric.encode())
-        return response.SerializeToString()
+            rest.next_page_token = self._tokens.issue("ListMetrics", arguments, listed[-1].metric.encode())
+        return encode_metrics(listed) + rest.SerializeToString()
 
     def get_history(self, request: bytes, context: Context) -> bytes:
         """GetHistory."""
@@ -240,25 +240,6 @@ def _from_rank_payload(payload: bytes) -> tuple[Slot, tuple[float, str]]:
     except struct.error as error:  # a key shared with another version, which wrote another payload
         raise InvalidPageTokenError("was issued by another version of this service") from error
     return Slot(end), (value, payload[_RANK_PAYLOAD.size :].decode())
-
-
-def _to_wire_metric(listed: ListedMetric) -> wire.Metric:
-    exchange, _, pair = listed.metric.partition(":")
-    return wire.Metric(
-        name=listed.metric,
-        exchange=exchange,
-        pair=pair,
-        measures=[
-            wire.MeasureSummary(
-                measure=convert.MEASURE_TO_WIRE[summary.measure],
-                last_time=to_wire_time(summary.last_slot),
-                last_value=summary.last_value,
-                point_count=summary.point_count,
-                coverage=summary.point_count / DAY_SLOTS,
-            )
-            for summary in listed.measures
-        ],
-    )
 
 
 def _to_wire_history(history: History) -> bytes:
