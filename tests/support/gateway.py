@@ -31,12 +31,16 @@ class Gateway(NamedTuple):
 
 @asynccontextmanager
 async def serve(store: MemoryMetricStore, **options: Any) -> AsyncIterator[Gateway]:
-    """Serve a store, its log evaluated up to `LAST`, by all three on free ports; options are the gateway's."""
+    """Serve a store, its log evaluated up to `LAST`, by all three on free ports; options are the gateway's,
+    but `markets`, whose series are expected.
+    """
     async with AsyncExitStack() as stack:
         behind = CollectorRegistry()
         asked = await stack.enter_async_context(query.serve(store, registry=behind))
         alerter.LogWriter(store.breach_log)
-        alerts = await stack.enter_async_context(alerter.serve(store, registry=behind))
+        alerts = await stack.enter_async_context(
+            alerter.serve(store, registry=behind, markets=options.pop("markets", ()))
+        )
         registry = options.pop("registry", None) or CollectorRegistry()
         settings: dict[str, Any] = {
             "registry": registry,
