@@ -43,5 +43,9 @@ def refusal(error: tickwatch.Error, address: str, option: str) -> click.ClickExc
     hint = error.hint
     if error.code == "UNAVAILABLE" and not error.reason:
         hint = f"is one running at {address}? `tickwatch up` starts one; {option} names another"
+        if "handshake" in error.message.lower():
+            hint = "--ca has to be the authority of that server's certificate; it may ask for --cert and --key of ours"
+    elif error.code == "UNAUTHENTICATED":
+        hint = "--token-file names a file that holds a token"
     kind = WrongInput if error.code == "INVALID_ARGUMENT" else click.ClickException
     return kind(f"{error.message}" + (f" ({hint})" if hint else ""))

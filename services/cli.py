@@ -20,6 +20,7 @@ import click
 
 from services import cli_alerts, cli_rules
 from services.arguments import DURATION, MEASURE, SERVER, SHARD, TIME, to_slot
+from services.connecting import credential_options, credentials
 from services.core.errors import (
     ClusterRefusedError,
     ClusterUnavailableError,
@@ -35,12 +36,15 @@ if TYPE_CHECKING:
 
     from services.core.settings import Settings
 
+Answer = TypeVar("Answer")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 EXIT_FAILED, EXIT_USAGE, EXIT_STORE = 1, 2, 3
 
 _output = click.option(
     "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="For people, or for a pipe."
 )
-_server = click.option(
+_address = click.option(
     "--server",
     type=SERVER,
     envvar="TICKWATCH_SERVER",
@@ -48,6 +52,11 @@ _server = click.option(
     show_default=True,
     help="The query service, HOST:PORT or dns:///NAME:PORT.",
 )
+
+
+def _server(command: _Command) -> _Command:
+    """Add what says where the query service is, and how to come in."""
+    return _address(credential_options(command))
 
 
 class Context:
@@ -289,16 +298,13 @@ def rank(measure: Measure, statistic: str, window: timedelta | None, limit: int,
     print_ranking(_ask(server, ask), output)
 
 
-Answer = TypeVar("Answer")
-
-
 def _ask(server: str, question: Callable[[tickwatch.Client], Coroutine[Any, Any, Answer]]) -> Answer:
     """Put a question to a query service; turn its refusal into one line with a hint."""
     import tickwatch
 
     from services import asking
 
-    return asking.ask(tickwatch.Client(server), server, "--server", question)
+    return asking.ask(tickwatch.Client(server, credentials=credentials()), server, "--server", question)
 
 
 cli_alerts.register(cli)

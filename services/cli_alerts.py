@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from services.arguments import DURATION, SERVER, TIME
+from services.connecting import credential_options, credentials
 from services.core.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def register(group: click.Group) -> None:
 
 
 def _address(command: _Command) -> _Command:
+    """Add what says where the alert service is, and how to come in."""
     return click.option(
         "--alerts",
         type=SERVER,
@@ -38,7 +40,7 @@ def _address(command: _Command) -> _Command:
         default="127.0.0.1:50052",
         show_default=True,
         help="The alert service, HOST:PORT or dns:///NAME:PORT.",
-    )(command)
+    )(credential_options(command))
 
 
 def _filters(command: _Command) -> _Command:
@@ -201,4 +203,4 @@ def _ask(address: str, question: Callable[[tickwatch.AlertClient], Coroutine[Any
 
     from services import asking
 
-    return asking.ask(tickwatch.AlertClient(address), address, "--alerts", question)
+    return asking.ask(tickwatch.AlertClient(address, credentials=credentials()), address, "--alerts", question)

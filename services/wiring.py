@@ -116,12 +116,16 @@ def query_arguments(settings: Settings, listen: str | None = None) -> dict[str, 
 
     Page tokens are keyed by what all servers of one store share, so that any of them takes another's.
     """
+    from services.securing import protection
+
+    address = listen or settings.query.listen
     return {
-        "listen": listen or settings.query.listen,
+        "listen": address,
         "poll_interval_seconds": settings.query.poll_interval_seconds,
         "drain_seconds": settings.query.drain_seconds,
         "max_streams": settings.query.max_streams,
         "reflection": settings.query.reflection,
+        "protection": protection(settings, "query", address),
         "page_token_key": _page_token_key(settings),
     }
 
@@ -144,6 +148,7 @@ def alerter_arguments(
     from services.core.catalog.rule_source import FileRules, FixedRules
     from services.core.catalog.rules_file import read_rules
     from services.core.clock import SystemClock
+    from services.securing import protection
 
     alerter, clock = settings.alerter, SystemClock()
     if rules is None and alerter.rules == IN_CLUSTER:
@@ -154,6 +159,7 @@ def alerter_arguments(
         )
     if rules is None:
         rules = FixedRules() if alerter.rules is None else FileRules(alerter.rules, read_rules)
+    address = listen or alerter.listen
     heartbeat = alerter.heartbeat
     return {
         "rules": RuleBook(rules, catalog or open_catalog(settings), clock),
@@ -163,12 +169,13 @@ def alerter_arguments(
         "clock": clock,
         "leadership": leadership,
         "reported": reported,
-        "listen": listen or alerter.listen,
+        "listen": address,
         "poll_interval_seconds": alerter.poll_interval_seconds,
         "missing_grace_seconds": alerter.grace_seconds,
         "drain_seconds": alerter.drain_seconds,
         "max_streams": alerter.max_streams,
         "reflection": alerter.reflection,
+        "protection": protection(settings, "alerter", address),
         "page_token_key": _page_token_key(settings),
     }
 
@@ -197,6 +204,8 @@ def _page_token_key(settings: Settings) -> bytes:
 
 def gateway_arguments(settings: Settings, listen: str | None = None) -> dict[str, Any]:
     """What `services.gateway.server.open_gateway` takes."""
+    from services.securing import client_credentials
+
     return {
         "listen": listen or settings.gateway.listen,
         "query": settings.gateway.query,
@@ -207,6 +216,7 @@ def gateway_arguments(settings: Settings, listen: str | None = None) -> dict[str
         "trusted_proxies": settings.gateway.trusted_proxies,
         "max_streams": settings.gateway.max_streams,
         "drain_seconds": settings.gateway.drain_seconds,
+        "credentials": client_credentials(settings.gateway.credentials),
     }
 
 

@@ -33,6 +33,7 @@ from services.alerter.status_writing import Reported, StatusWriter
 from services.alerter.webhooks import Receiver
 from services.core.broadcasting import QUEUE_BATCHES
 from services.core.clock import Clock, SystemClock
+from services.core.rpc.access import OPEN, Protection
 from services.core.rpc.interceptors import StreamLimit
 from services.core.rpc.paging import PageTokens
 from services.core.rpc.server import RpcServer
@@ -61,6 +62,11 @@ class AlertServer:
     def port(self) -> int:
         """The port it listens on, also where the machine has chosen it."""
         return self._rpc.port
+
+    @property
+    def health_port(self) -> int | None:
+        """The port where health alone answers, in plain text; None where there is none."""
+        return self._rpc.health_port
 
     @property
     def serving(self) -> bool:
@@ -109,6 +115,7 @@ async def open_alert_server(
     watch_times: WatchTimes | None = None,
     reflection: bool = True,
     reuse_port: bool = False,
+    protection: Protection = OPEN,
     page_token_key: bytes | None = None,
 ) -> AsyncIterator[AlertServer]:
     """Serve a store's log of breaches; on exit drain, unless that was done before.
@@ -121,6 +128,8 @@ async def open_alert_server(
     open calls may take to end. `max_streams` limits WatchBreaches streams; `queue_batches` is how many polls with news
     a stream may fall behind. `page_token_key` (16 to 64 bytes) has to be the same for all servers behind one name;
     without one, tokens are good for this process alone.
+
+    `protection` says who may call, and how much; by default everybody may.
 
     Raises InvalidSettingError for an address that cannot be listened on. The store stays the caller's to close.
     """
@@ -144,6 +153,7 @@ async def open_alert_server(
             drain_seconds=drain_seconds,
             grace_seconds=grace_seconds,
             reuse_port=reuse_port,
+            protection=protection,
         )
         tally = BreachTally()
         follower = LogFollower(
@@ -169,7 +179,7 @@ async def open_alert_server(
             rules=RuleMethods(evidence, follower),
             notifying=NotifyingMethods(silences, DeadLetters(log, clock), gate, tokens),
         )
-        rpc.add_service(SERVICE, servicer.handlers(rpc, StreamLimit(max_streams)))
+        rpc.add_service(SERVICE, servicer.handlers(rpc, StreamLimit(max_streams, protection.max_streams_per_client)))
         metrics.behind_seconds.set_function(lambda: follower.behind_seconds)
         metrics.follower_lag_seconds.set_function(lambda: follower.lag_seconds)
         server = AlertServer(rpc, follower, broadcast, tally)

@@ -15,6 +15,9 @@ Which status a caller sees is decided in `services.core.rpc.status` alone.
     ├── DeadLetterNotFoundError
     ├── ServiceUnknownError        asked for the health of a service that is not here
     ├── MethodUnknownError         called what no service here has
+    ├── UnauthenticatedError       the caller has not shown who he is
+    ├── PermissionDeniedError      the caller is known, and may not do this
+    ├── IdentityUnavailableError   who the caller is cannot be found out now; try again
     ├── CursorExpiredError         valid once, too old now, or of another store's log
     ├── LogMovedError              somebody else has appended to the log of breaches; read it again
     ├── LeaseMovedError            somebody else has written the lease since it was read
@@ -125,6 +128,29 @@ class DeadLetterNotFoundError(TickwatchError):
         self.dead_letter = dead_letter
 
 
+class UnauthenticatedError(TickwatchError):
+    """The caller has shown nothing by which he is known; `hint` says what to show. Neither ever has a token in it."""
+
+    def __init__(self, problem: str, hint: str) -> None:
+        super().__init__(f"{problem} ({hint})")
+        self.problem = problem
+        self.hint = hint
+
+
+class PermissionDeniedError(TickwatchError):
+    """The caller is known by name, but lacks the role that a method needs."""
+
+    def __init__(self, caller: str, method: str, role: str) -> None:
+        super().__init__(f"{caller} may not call {method}, which needs the role {role}")
+        self.caller = caller
+        self.method = method
+        self.role = role
+
+
+class IdentityUnavailableError(TickwatchError):
+    """Who the caller is cannot be found out now; the same call may succeed later."""
+
+
 class CursorExpiredError(TickwatchError):
     """The cursor was valid, but what came right after it is not here; `earliest` resumes what is, if it is known."""
 
@@ -150,11 +176,13 @@ class NotReadyError(TickwatchError):
 
 
 class TooManyStreamsError(TickwatchError):
-    """This server already serves as many streams as it may."""
+    """This server already serves as many streams as it may, in all or, where `client` is named, to this one."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"this server already serves {limit} streams, its limit")
+    def __init__(self, limit: int, client: str = "") -> None:
+        whose = "its limit for one client" if client else "its limit"
+        super().__init__(f"this server already serves {limit} streams{f' to {client}' if client else ''}, {whose}")
         self.limit = limit
+        self.client = client
 
 
 class SlowSubscriberError(TickwatchError):

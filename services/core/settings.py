@@ -91,11 +91,26 @@ def _resource_name(value: str) -> str:
     return value
 
 
+def _audience(value: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,253}", value):
+        raise ValueError(f"{value!r} is not an audience: visible ASCII characters, as in tickwatch")
+    return value
+
+
+def _account_glob(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.*?-]{1,63}/[a-z0-9.*?-]{1,253}", value):
+        raise ValueError(f"{value!r} is not NAMESPACE/NAME, or a glob such as monitoring/*")
+    return value
+
+
 _Name = Annotated[str, AfterValidator(_resource_name)]
 _Address = Annotated[str, AfterValidator(_address)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 _SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
 _Words = Annotated[tuple[str, ...], BeforeValidator(_globs)]
+_Audience = Annotated[str, AfterValidator(_audience)]
+_AccountGlobs = Annotated[tuple[Annotated[str, AfterValidator(_account_glob)], ...], BeforeValidator(_globs)]
+_NameGlobs = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_globs)]
 _RuleGlobs = Annotated[tuple[Annotated[str, AfterValidator(_rule_glob)], ...], BeforeValidator(_globs)]
 
 _LEAST_SECRET = 16
@@ -140,11 +155,96 @@ class CollectorSettings(_Section):
     """The name of the Job that runs this collector; its trailing number is the scheduled time in minutes."""
 
 
+class TlsSettings(_Section):
+    """The certificate that our servers show, and those that callers have to show. Files are read again when they
+    change.
+    """
+
+    certificate_file: Path | None = None
+    """The servers' certificate and those that lead to its authority, in PEM. None: no TLS."""
+    key_file: Path | None = None
+    """Its private key, in PEM, without a passphrase."""
+    client_ca_file: Path | None = None
+    """The authorities, in PEM, of which one has to have signed a caller's certificate. None: callers need none."""
+    client_admins: _NameGlobs = ()
+    """Whose certificates may do everything where no tokens are asked for: common or alternative names, or globs. All
+    others may read."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together: set both or neither")
+        if self.client_ca_file is not None and self.certificate_file is None:
+            raise ValueError("client_ca_file needs certificate_file and key_file")
+        if self.client_admins and self.client_ca_file is None:
+            raise ValueError("client_admins needs client_ca_file: names count only in certificates that are verified")
+        return self
+
+
+class ServiceAccountSettings(_Section):
+    """Callers who show the token of a Kubernetes service account."""
+
+    audience: _Audience | None = None
+    """For whom their tokens have to be; such as tickwatch. None: such tokens are not taken."""
+    readers: _AccountGlobs = ()
+    """Who may read: NAMESPACE/NAME, or globs such as monitoring/*."""
+    admins: _AccountGlobs = ()
+    """Who may do everything, written likewise."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.audience is None and (self.readers or self.admins):
+            raise ValueError("readers and admins need an audience, as in audience: tickwatch")
+        if self.audience is not None and not (self.readers or self.admins):
+            raise ValueError("an audience lets nobody in by itself: name readers or admins")
+        return self
+
+
+class ServerSettings(_Section):
+    """What every gRPC server asks of its callers, and how much of them it bears."""
+
+    tls: TlsSettings = TlsSettings()
+    tokens_file: Path | None = None
+    """A YAML file of tokens that callers may show, read again when it changes. None: none."""
+    service_accounts: ServiceAccountSettings = ServiceAccountSettings()
+    insecure: bool = False
+    """Whether servers may listen where others reach them without TLS, or without asking who calls."""
+    max_calls: Annotated[int, Field(ge=16, le=1_000_000)] = 8192
+    """How many calls may be open or waiting at once in a process, streams and watchers of health among them. Above
+    what streams are allowed: it is there for a flood."""
+    max_streams_per_client: Annotated[int, Field(ge=1, le=100_000)] = 128
+    """How many streams of a kind one caller may have at once, or one address where callers have no name. Half of what
+    the query service bears: nobody takes it all."""
+
+
+class CredentialSettings(_Section):
+    """What one of our own clients shows to a server. Files are read again when they change."""
+
+    tls: bool | None = None
+    """Whether it speaks TLS. None: if any of the others is set."""
+    ca_file: Path | None = None
+    """The authorities, in PEM, of which one has to have signed the server's certificate. None: those of gRPC."""
+    certificate_file: Path | None = None
+    """The client's own certificate, in PEM, for servers that ask for one."""
+    key_file: Path | None = None
+    """Its private key, in PEM."""
+    token_file: Path | None = None
+    """A file that holds the token to show."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together: set both or neither")
+        if self.tls is False and (self.ca_file or self.certificate_file):
+            raise ValueError("tls is off, so ca_file and certificate_file would not be used: leave tls or them out")
+        return self
+
+
 class QuerySettings(_Section):
     """The query service."""
 
     listen: _Address = "127.0.0.1:50051"
-    """Where it answers gRPC. Loopback, because nothing protects it elsewhere unless somebody sets that up."""
+    """Where it answers gRPC. Loopback; where others reach it, `server` has to protect it."""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """In how many processes it answers on one port; each fills the cores that Python leaves, and its own memory."""
     poll_interval_seconds: _Seconds = 1.0
@@ -153,6 +253,8 @@ class QuerySettings(_Section):
     """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
     max_streams: Annotated[int, Field(ge=1, le=10_000)] = 256
     """How many streams each process serves at once; each takes a thread."""
+    health_listen: _Address | None = None
+    """Where the health service alone answers in plain text, for probes that know no TLS. None: nowhere."""
     reflection: bool = True
     """Whether grpcurl and the like may ask for the contract."""
 
@@ -215,7 +317,7 @@ class AlerterSettings(_Section):
     """The alerter."""
 
     listen: _Address = "127.0.0.1:50052"
-    """Where it answers gRPC. Loopback, because nothing protects it elsewhere unless somebody sets that up."""
+    """Where it answers gRPC. Loopback; where others reach it, `server` has to protect it."""
     rules: Path | None = None
     """The YAML file of rules, read again when it changes, or `cluster`: the AlertRules of `kubernetes.namespace`. None:
     the built-in rules."""
@@ -228,6 +330,8 @@ class AlerterSettings(_Section):
     """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
     max_streams: Annotated[int, Field(ge=1, le=100_000)] = 1024
     """How many streams it serves at once; each takes a thread."""
+    health_listen: _Address | None = None
+    """Where the health service alone answers in plain text, for probes that know no TLS. None: nowhere."""
     reflection: bool = True
     """Whether grpcurl and the like may ask for the contract."""
     lease: _Name | None = None
@@ -260,6 +364,7 @@ class GatewaySettings(_Section):
     """How many event streams it serves at once; each takes a connection and about 50 kB."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
     """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
+    credentials: CredentialSettings = CredentialSettings()
 
 
 class KubernetesSettings(_Section):
@@ -299,6 +404,7 @@ class Settings(_Section):
     influxdb: InfluxSettings = InfluxSettings()
     exchanges: Mapping[Literal["kraken", "simulated"], ExchangeSettings] = {}
     collector: CollectorSettings = CollectorSettings()
+    server: ServerSettings = ServerSettings()
     query: QuerySettings = QuerySettings()
     alerter: AlerterSettings = AlerterSettings()
     gateway: GatewaySettings = GatewaySettings()
@@ -329,7 +435,10 @@ _FOREIGN_VARIABLES = {
 """Variables that others set and that mean one of our settings; our own variables win."""
 
 
-_NOT_SETTINGS = {f"{PREFIX}{name}" for name in ("RIG", "SERVER", "ALERTS", "TEST_STREAMS", "TEST_IMAGE")}
+_NOT_SETTINGS = {
+    f"{PREFIX}{name}"
+    for name in ("RIG", "SERVER", "ALERTS", "TLS", "CA", "CERT", "KEY", "TOKEN_FILE", "TEST_STREAMS", "TEST_IMAGE")
+}
 """Variables that commands and tests read themselves."""
 
 

@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import tickwatch
 import uvicorn
 from prometheus_client import CollectorRegistry
 
@@ -81,6 +82,7 @@ async def open_gateway(
     trusted_proxies: tuple[str, ...] = (),
     max_streams: int = 4096,
     drain_seconds: float = 0.0,
+    credentials: tickwatch.Credentials | None = None,
     grace_seconds: float = 10.0,
     registry: CollectorRegistry | None = None,
     kept_seconds: float = KEPT_SECONDS,
@@ -89,18 +91,18 @@ async def open_gateway(
 ) -> AsyncIterator[GatewayServer]:
     """Serve HTTP at `listen` (HOST:PORT, port 0 leaves it to the machine); on exit drain, unless that was done before.
 
-    `query` and `alerts` are the services' targets, HOST:PORT or dns:///NAME:PORT. Pages from `cors_origins` may read
-    answers, "*" from anywhere. A client may ask `requests_per_second` times, and `burst` times at once; None sets no
-    limit. Behind `trusted_proxies` (addresses or networks) the client is who they say. `max_streams` limits event
-    streams. `drain_seconds` is how long requests are still taken after /readyz has turned, as long as balancers need
-    to see it; `grace_seconds` how long open requests may take to end. Answers are kept for `kept_seconds`, a quiet
-    event stream has a comment every `heartbeat_seconds`, and a stream of a service ends `linger_seconds` after its last
-    reader.
+    `query` and `alerts` are the services' targets, HOST:PORT or dns:///NAME:PORT, `credentials` what they are shown.
+    Pages from `cors_origins` may read answers, "*" from anywhere. A client may ask `requests_per_second` times, and
+    `burst` times at once; None sets no limit. Behind `trusted_proxies` (addresses or networks) the client is who they
+    say. `max_streams` limits event streams. `drain_seconds` is how long requests are still taken after /readyz has
+    turned, as long as balancers need to see it; `grace_seconds` how long open requests may take to end. Answers are
+    kept for `kept_seconds`, a quiet event stream has a comment every `heartbeat_seconds`, and a stream of a service
+    ends `linger_seconds` after its last reader.
 
     Raises InvalidSettingError for an address that cannot be listened on.
     """
     async with AsyncExitStack() as stack:
-        upstream = await stack.enter_async_context(open_upstream(query, alerts))
+        upstream = await stack.enter_async_context(open_upstream(query, alerts, credentials))
         metrics = GatewayMetrics(registry or CollectorRegistry())
         answers = KeptAnswers(kept_seconds)
         streams = EventStreams(max_streams)

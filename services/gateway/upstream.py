@@ -22,10 +22,12 @@ class Upstream:
 
 
 @asynccontextmanager
-async def open_upstream(query: str, alerts: str) -> AsyncIterator[Upstream]:
-    """Connect to the services at these targets; nothing is called until somebody asks."""
+async def open_upstream(
+    query: str, alerts: str, credentials: tickwatch.Credentials | None = None
+) -> AsyncIterator[Upstream]:
+    """Connect to the services at these targets, as who the credentials say; nothing is called until somebody asks."""
     async with AsyncExitStack() as stack:
         yield Upstream(
-            await stack.enter_async_context(tickwatch.Client(query)),
-            await stack.enter_async_context(tickwatch.AlertClient(alerts)),
+            await stack.enter_async_context(tickwatch.Client(query, credentials=credentials)),
+            await stack.enter_async_context(tickwatch.AlertClient(alerts, credentials=credentials)),
         )

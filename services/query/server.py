@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from services.core.broadcasting import QUEUE_BATCHES
 from services.core.clock import Clock, SystemClock
 from services.core.model import SLOT_SECONDS
+from services.core.rpc.access import OPEN, Protection
 from services.core.rpc.interceptors import StreamLimit
 from services.core.rpc.paging import PageTokens
 from services.core.rpc.server import RpcServer
@@ -49,6 +50,11 @@ class QueryServer:
     def port(self) -> int:
         """The port it listens on, also where the machine has chosen it."""
         return self._rpc.port
+
+    @property
+    def health_port(self) -> int | None:
+        """The port where health alone answers, in plain text; None where there is none."""
+        return self._rpc.health_port
 
     @property
     def serving(self) -> bool:
@@ -91,6 +97,7 @@ async def open_query_server(
     watch_times: WatchTimes | None = None,
     reflection: bool = True,
     reuse_port: bool = False,
+    protection: Protection = OPEN,
     page_token_key: bytes | None = None,
 ) -> AsyncIterator[QueryServer]:
     """Serve what the reader has; on exit drain, unless that was done before.
@@ -101,6 +108,8 @@ async def open_query_server(
     `queue_batches` is how many polls with news a stream may fall behind. `page_token_key` (16 to 64 bytes) has to be
     the same for all servers behind one name; without one, tokens are good for this process alone. `reuse_port` lets
     several processes listen on the same port.
+
+    `protection` says who may call, and how much; by default everybody may.
 
     Raises InvalidSettingError for an address that cannot be listened on. The reader stays the caller's to close.
     """
@@ -134,8 +143,9 @@ async def open_query_server(
             drain_seconds=drain_seconds,
             grace_seconds=grace_seconds,
             reuse_port=reuse_port,
+            protection=protection,
         )
-        rpc.add_service(SERVICE, servicer.handlers(rpc, StreamLimit(max_streams)))
+        rpc.add_service(SERVICE, servicer.handlers(rpc, StreamLimit(max_streams, protection.max_streams_per_client)))
         follower = Follower(
             reader,
             window,

@@ -38,6 +38,7 @@ from tickwatch.alert_results import (
     Threshold,
 )
 from tickwatch.client import Client
+from tickwatch.credentials import Credentials
 from tickwatch.errors import (
     CursorExpiredError,
     DeadlineExceededError,
@@ -45,7 +46,9 @@ from tickwatch.errors import (
     InvalidInputError,
     MetricNotFoundError,
     NotFoundError,
+    PermissionDeniedError,
     RuleNotFoundError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from tickwatch.results import History, MeasureSummary, Metric, PointBatch, Ranking, Rankings, TimeRange
@@ -55,6 +58,7 @@ __all__ = [
     "Bookmark",
     "BreachPage",
     "Client",
+    "Credentials",
     "CursorExpiredError",
     "DeadLetter",
     "DeadlineExceededError",
@@ -70,6 +74,7 @@ __all__ = [
     "MetricNotFoundError",
     "Missing",
     "NotFoundError",
+    "PermissionDeniedError",
     "PointBatch",
     "Ranking",
     "Rankings",
@@ -84,5 +89,6 @@ __all__ = [
     "Snapshot",
     "Threshold",
     "TimeRange",
+    "UnauthenticatedError",
     "UnavailableError",
 ]

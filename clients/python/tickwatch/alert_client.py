@@ -10,8 +10,6 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
-import grpc
-
 from tickwatch import alert_messages as messages
 from tickwatch import channels, watching
 from tickwatch.alert_results import (
@@ -29,6 +27,7 @@ from tickwatch.alert_results import (
 )
 from tickwatch.channels import Options
 from tickwatch.connection import Connection
+from tickwatch.credentials import Credentials
 from tickwatch.messages import Time, choice, duration, timestamp
 from tickwatch.v1 import alert_pb2 as wire
 from tickwatch.v1 import alert_pb2_grpc, query_pb2
@@ -47,7 +46,7 @@ class AlertClient(Connection):
         target: str = "127.0.0.1:50052",
         *,
         timeout_seconds: float = 5.0,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: Credentials | None = None,
         options: Options = (),
     ) -> None:
         super().__init__(channels.ALERT, target, timeout_seconds, credentials, options)
@@ -86,7 +85,7 @@ class AlertClient(Connection):
             include_late=include_late,
         )
         stream = watching.watch(
-            lambda request: self._stub(streaming=True).WatchBreaches(request),
+            lambda request: self._open_stream(self._stub(streaming=True).WatchBreaches, request),
             request,
             wanted=lambda message: bookmarks or not message.HasField("bookmark"),
             patience_seconds=self._timeout_seconds,

@@ -9,12 +9,12 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
-import grpc
 import numpy as np
 
 from tickwatch import channels, watching
 from tickwatch.channels import Options
 from tickwatch.connection import Connection
+from tickwatch.credentials import Credentials
 from tickwatch.messages import Time, choice, duration, range_of, time_of, timestamp, word_of, wrong
 from tickwatch.results import History, MeasureSummary, Metric, PointBatch, Ranking, Rankings
 from tickwatch.v1 import query_pb2 as wire
@@ -27,8 +27,9 @@ class Client(Connection):
     """A connection to the query service.
 
     `target` is `host:port`, or `dns:///name:port` for a name with several addresses, over which calls go round-robin.
-    `timeout_seconds` is the deadline of every call, retries included; streams have none. Without `credentials` the
-    connection is in plain text. `options` are gRPC channel arguments that replace the client's own.
+    `timeout_seconds` is the deadline of every call, retries included; streams have none. `credentials` are what the
+    client shows and whom it believes; without them the connection is in plain text. `options` are gRPC channel
+    arguments that replace the client's own.
 
     Use it as an async context manager, or `close` it. Every method raises `tickwatch.Error`.
     """
@@ -38,7 +39,7 @@ class Client(Connection):
         target: str = "127.0.0.1:50051",
         *,
         timeout_seconds: float = 5.0,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: Credentials | None = None,
         options: Options = (),
     ) -> None:
         super().__init__(channels.QUERY, target, timeout_seconds, credentials, options)
@@ -151,7 +152,7 @@ class Client(Connection):
             cursor=cursor or "",
         )
         messages = watching.watch(
-            lambda request: self._stub(streaming=True).WatchPoints(request),
+            lambda request: self._open_stream(self._stub(streaming=True).WatchPoints, request),
             request,
             wanted=lambda message: bookmarks or len(message.values) > 0,
             patience_seconds=self._timeout_seconds,

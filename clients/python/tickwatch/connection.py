@@ -1,25 +1,43 @@
-"""What every client of a service is: lazily opened channels, a deadline, and errors that say what to do.
+"""What every client of a service is: channels opened when needed, a deadline, and errors that say what to do.
 
 It knows no service's methods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Hashable
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import grpc
 
 from tickwatch.channels import Options, Service, open_channel
-from tickwatch.errors import from_rpc_error
+from tickwatch.credentials import CredentialReader, Credentials, Metadata
+from tickwatch.errors import InvalidInputError, from_rpc_error
 
+_TResponse = TypeVar("_TResponse")
 _TResponse_co = TypeVar("_TResponse_co", covariant=True)
 _TRequest_contra = TypeVar("_TRequest_contra", contravariant=True)
 
 
 class _Unary(Protocol[_TRequest_contra, _TResponse_co]):
-    def __call__(self, request: _TRequest_contra, *, timeout: float) -> Awaitable[_TResponse_co]: ...
+    def __call__(
+        self, request: _TRequest_contra, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[_TResponse_co]: ...
+
+
+class _Streaming(Protocol[_TRequest_contra, _TResponse_co]):
+    def __call__(self, request: _TRequest_contra, *, metadata: Metadata) -> _TResponse_co: ...
+
+
+class _Line:
+    """A channel, and how many calls it has: one whose certificates are replaced ends with its last call."""
+
+    def __init__(self, channel: grpc.aio.Channel, stamp: Hashable) -> None:
+        self.channel = channel
+        self.stamp = stamp
+        self.calls = 0
 
 
 class Connection:
@@ -30,15 +48,17 @@ class Connection:
         service: Service,
         target: str,
         timeout_seconds: float,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: Credentials | None,
         options: Options,
     ) -> None:
         self._service = service
         self._target = target
         self._timeout_seconds = timeout_seconds
-        self._credentials = credentials
+        self._credentials = CredentialReader(credentials or Credentials())
         self._options = tuple(options)
-        self._channels: dict[bool, grpc.aio.Channel] = {}
+        self._lines: dict[bool, _Line] = {}
+        self._retired: set[_Line] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -52,22 +72,65 @@ class Connection:
     async def close(self) -> None:
         """Close the connections and end open watches; closing twice is fine."""
         self._closed = True
-        while self._channels:
-            _, channel = self._channels.popitem()
-            await channel.close()
+        lines = [*self._lines.values(), *self._retired]
+        self._lines.clear()
+        self._retired.clear()
+        for line in lines:
+            await line.channel.close()
+        await asyncio.gather(*self._closing)
 
     def _channel(self, *, streaming: bool = False) -> grpc.aio.Channel:
-        """Return the channel for streams or the one for the rest; each is opened when it is first needed."""
+        """Return the channel for streams or the one for the rest; each is opened when it is first needed.
+
+        Where the files of the credentials have changed it is another one, and the one before goes on with the calls it
+        has. Files that are no good raise InvalidInputError at first, and later leave the channel what it is.
+        """
         if self._closed:
             raise RuntimeError(f"this tickwatch.{type(self).__name__} is closed")
-        if streaming not in self._channels:
-            self._channels[streaming] = open_channel(
-                self._service, self._target, self._credentials, self._options, streaming=streaming
-            )
-        return self._channels[streaming]
+        line, stamp = self._lines.get(streaming), self._credentials.stamp()
+        if line is not None and line.stamp == stamp:
+            return line.channel
+        try:
+            credentials = self._credentials.channel()
+        except InvalidInputError:
+            if line is None:
+                raise
+            return line.channel
+        channel = open_channel(self._service, self._target, credentials, self._options, streaming=streaming)
+        self._lines[streaming] = _Line(channel, stamp)
+        if line is not None:
+            self._retired.add(line)
+            self._close_idle(line)
+        return channel
 
     async def _call(self, method: _Unary[_TRequest_contra, _TResponse_co], request: _TRequest_contra) -> _TResponse_co:
         try:
-            return await method(request, timeout=self._timeout_seconds)
+            call = method(request, timeout=self._timeout_seconds, metadata=self._credentials.metadata())
+            self._hold(call, streaming=False)
+            return await call
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
+
+    def _open_stream(self, method: _Streaming[_TRequest_contra, _TResponse], request: _TRequest_contra) -> _TResponse:
+        """Open a stream by a method of `_channel`'s, just fetched."""
+        call = method(request, metadata=self._credentials.metadata())
+        self._hold(call, streaming=True)
+        return call
+
+    def _hold(self, call: Any, *, streaming: bool) -> None:  # noqa: ANN401 - a call of any kind
+        """Keep the channel that has just begun a call open until the call ends."""
+        line = self._lines[streaming]
+        line.calls += 1
+
+        def ended(_call: object) -> None:
+            line.calls -= 1
+            self._close_idle(line)
+
+        call.add_done_callback(ended)
+
+    def _close_idle(self, line: _Line) -> None:
+        if line in self._retired and not line.calls:
+            self._retired.discard(line)
+            closing = asyncio.get_running_loop().create_task(line.channel.close(), name="tickwatch-closing")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)

@@ -5,6 +5,8 @@ Error                       any failed call; `reason` is stable, `message` is fo
 ├── NotFoundError           there is no such thing; `similar` names the nearest
 │   ├── MetricNotFoundError     no such metric in the store
 │   └── RuleNotFoundError       no such rule in force
+├── UnauthenticatedError    the service does not know who calls: show another token or certificate
+├── PermissionDeniedError   it knows, and the role does not allow the call
 ├── CursorExpiredError      the stream cannot be resumed without a gap: read the history anew
 ├── UnavailableError        try again, after `retry_after_seconds` where that is known
 └── DeadlineExceededError   no answer in time
@@ -72,6 +74,14 @@ class RuleNotFoundError(NotFoundError):
     """No rule of this name is in force."""
 
 
+class UnauthenticatedError(Error):
+    """The service does not know who calls: no token or certificate, or none that holds."""
+
+
+class PermissionDeniedError(Error):
+    """The caller is known, and may not do this."""
+
+
 class CursorExpiredError(Error):
     """The service has forgotten what followed the cursor."""
 
@@ -92,6 +102,8 @@ class DeadlineExceededError(Error):
 _BY_CODE: dict[grpc.StatusCode, type[Error]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInputError,
     grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
     grpc.StatusCode.OUT_OF_RANGE: CursorExpiredError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,

@@ -1,4 +1,4 @@
-"""What happens around every call: errors become statuses, calls are counted and timed, streams are limited.
+"""What happens around every call: callers are admitted, errors become statuses, calls are counted, streams limited.
 
 These wrap a method's handler once, when it is registered; grpc's own interceptors would build a wrapper for every call,
 and an answer from memory costs less than that. A handler takes the request's bytes and returns the response's: whether
@@ -7,9 +7,11 @@ they are parsed is its own business.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -29,6 +31,8 @@ BIDI_STREAM = "bidi_stream"
 Context = grpc.ServicerContext
 UnaryBehavior = Callable[[bytes, Context], bytes]
 StreamBehavior = Callable[[bytes, Context], Iterator[bytes]]
+Check: TypeAlias = Callable[[grpc.ServicerContext], str]
+"""Returns who calls, by name, or raises where he may not."""
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
 
 _Parameters = ParamSpec("_Parameters")
@@ -80,27 +84,38 @@ class StreamThreads(ThreadPoolExecutor):
 
 
 class StreamLimit:
-    """How many streams of one kind there may be at once."""
+    """How many streams of one kind there may be at once, in all and, where that is limited, to one client."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, per_client: int | None = None) -> None:
         self.limit = limit
+        self.per_client = per_client
         self._guard = threading.Lock()
         self._open = 0
+        self._clients: Counter[str] = Counter()
 
     @property
     def open(self) -> int:
         """How many there are."""
         return self._open
 
-    def __enter__(self) -> None:
+    @contextlib.contextmanager
+    def admitted(self, client: str) -> Iterator[None]:
+        """Count a stream of a client for as long as the context lasts; raises TooManyStreamsError."""
         with self._guard:
             if self._open >= self.limit:
                 raise TooManyStreamsError(self.limit)
+            if self.per_client is not None and self._clients[client] >= self.per_client:
+                raise TooManyStreamsError(self.per_client, client)
             self._open += 1
-
-    def __exit__(self, *exc_info: object) -> None:
-        with self._guard:
-            self._open -= 1
+            self._clients[client] += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._open -= 1
+                self._clients[client] -= 1
+                if not self._clients[client]:
+                    del self._clients[client]
 
 
 class Meter:
@@ -133,6 +148,18 @@ def require_time(context: Context) -> None:
         raise DeadlineTooShortError("the deadline passed while the call waited for its turn")
 
 
+def guard(handler: Handler, check_of: Callable[[str], Check]) -> None:
+    """Have a method's callers checked, by what `check_of` returns for its path, before anything else is done."""
+    guarded: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
+    guarded.check = check_of(guarded.path)
+
+
+def client_of(context: Context) -> str:
+    """Return by what a client without a name is told from others: its address without the port."""
+    peer = context.peer()
+    return peer.rpartition(":")[0] or peer
+
+
 def unary(behavior: UnaryBehavior, meter: Meter, pool: ThreadPoolExecutor | None = None) -> Handler:
     """Return a unary method's handler; `pool` runs it in place of the server's own."""
     return grpc.unary_unary_rpc_method_handler(_Unary(behavior, meter, pool))
@@ -157,11 +184,15 @@ class _Unary:
     def __init__(self, behavior: UnaryBehavior, meter: Meter, pool: ThreadPoolExecutor | None) -> None:
         self._behavior = behavior
         self._meter = meter
+        self.path = meter.path
+        self.check: Check | None = None
         self.experimental_thread_pool = pool
 
     def __call__(self, request: bytes, context: Context) -> bytes:
         began = self._meter.began()
         try:
+            if self.check is not None:
+                self.check(context)
             answer = self._behavior(request, context)
         except Exception as error:
             status = to_grpc_status(error)
@@ -183,13 +214,16 @@ class _Stream:
         self._behavior = behavior
         self._meter = meter
         self._limit = limit
+        self.path = meter.path
+        self.check: Check | None = None
         self.experimental_thread_pool = threads
 
     def __call__(self, request: Any, context: Context) -> Iterator[bytes]:  # noqa: ANN401 - bytes, or an iterator of them
         began = self._meter.began()
         code = "CANCELLED"  # what it stays when the caller leaves and the generator is closed
         try:
-            with self._limit:
+            client = client_of(context) if self.check is None else self.check(context)
+            with self._limit.admitted(client):
                 self._meter.tally.stream_opened(1)
                 try:
                     yield from self._behavior(request, context)

@@ -1,4 +1,4 @@
-"""A gRPC server as every role of Tickwatch runs it: thread pool, health, reflection, keepalive, graceful drain.
+"""A gRPC server as every role of Tickwatch runs it: thread pool, TLS, access, health, reflection, graceful drain.
 
 The thread-pool server rather than grpc.aio: with a C client it answers from memory at about 1.6 times the rate, and the
 stores block anyway. It knows no service: those are added as handlers from `interceptors`.
@@ -21,10 +21,12 @@ from services.core.clock import Clock
 from services.core.errors import InvalidSettingError, MethodUnknownError
 from services.core.rpc import health as health_service
 from services.core.rpc import interceptors
+from services.core.rpc.access import OPEN, Protection
 from services.core.rpc.convert import from_wire_message
 from services.core.rpc.health import Health
 from services.core.rpc.interceptors import BIDI_STREAM, Context, Handler, Meter, StreamLimit, StreamThreads
 from services.core.rpc.status import to_grpc_status
+from services.core.rpc.tls import ServerCertificates
 from services.core.telemetry import parse_listen, rpc_metrics
 
 _log = logging.getLogger(__name__)
@@ -57,8 +59,12 @@ class RpcServer:
     """A server that is NOT_SERVING until `health` says otherwise.
 
     Construct, `add_service`, `start`; `drain` ends it gracefully and `close` at once, either may be called twice.
-    Raises InvalidSettingError for an address that cannot be listened on.
+    `protection` says who may call, and how much. Raises InvalidSettingError for an address that cannot be listened on
+    and for files that are no good.
     """
+
+    health_port: int | None = None
+    """The port where health alone answers, in plain text; None where there is none."""
 
     def __init__(
         self,
@@ -73,6 +79,7 @@ class RpcServer:
         drain_seconds: float = 0.0,
         grace_seconds: float = 10.0,
         reuse_port: bool = False,
+        protection: Protection = OPEN,
     ) -> None:
         self.metrics = rpc_metrics(registry)
         self.health = Health(services)
@@ -82,21 +89,24 @@ class RpcServer:
         self._grace_seconds = grace_seconds
         self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="tickwatch-rpc")
         self._probes = ThreadPoolExecutor(2, thread_name_prefix="tickwatch-probe")
+        self._access = protection.access
         self._ending: asyncio.Task[None] | None = None
         self._closed = False
         options = server_options(longest_stream_seconds=longest_stream_seconds, reuse_port=reuse_port)
-        self._server = grpc.server(self._pool, options=options)
-        self.host, port = parse_listen(listen, "listen")
-        try:
-            self.port = self._server.add_insecure_port(
-                f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
-            )
-        except RuntimeError as error:
-            self._close_pools()
-            raise InvalidSettingError(
-                "listen", f"cannot listen on {listen}", "another port, or stop what listens there"
-            ) from error
+        self._server = grpc.server(self._pool, options=options, maximum_concurrent_rpcs=protection.max_calls)
+        # A server of its own: neither the limit of calls nor TLS stands between a probe and its answer.
+        self._health_server = grpc.server(self._probes, options=options) if protection.health_listen else None
         handlers = self.health.handlers(self.metrics, self._probes)
+        try:
+            credentials = ServerCertificates(protection.tls).credentials() if protection.tls else None
+            self.host, self.port = _listen(self._server, listen, "listen", credentials)
+            if self._health_server is not None and protection.health_listen is not None:
+                _, self.health_port = _listen(self._health_server, protection.health_listen, "health_listen")
+                self._health_server.add_registered_method_handlers(health_service.SERVICE, handlers)
+                self._health_server.add_generic_rpc_handlers([_Unknown()])
+        except InvalidSettingError:
+            self._close_pools()
+            raise
         self.add_service(health_service.SERVICE, handlers)
         if reflection:
             self._add_reflection(services)
@@ -108,7 +118,10 @@ class RpcServer:
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     def add_service(self, name: str, handlers: Mapping[str, Handler]) -> None:
-        """Add a service's methods; before `start`."""
+        """Add a service's methods; before `start`. All but those of health are guarded, where callers are asked for."""
+        if self._access is not None and name != health_service.SERVICE:
+            for handler in handlers.values():
+                interceptors.guard(handler, self._access.check)
         self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, dict(handlers))])
         self._server.add_registered_method_handlers(name, handlers)
 
@@ -116,6 +129,8 @@ class RpcServer:
         """Answer calls."""
         self._server.add_generic_rpc_handlers([_Unknown()])  # asked last
         self.health.start()
+        if self._health_server is not None:
+            self._health_server.start()
         self._server.start()
         _log.info("listening on %s", self.address, extra={"address": self.address})
 
@@ -146,6 +161,8 @@ class RpcServer:
         self.health.drain()
         self.health.close()
         self._server.stop(grace_seconds).wait()
+        if self._health_server is not None:
+            self._health_server.stop(None).wait()
         self._close_pools()
 
     def _close_pools(self) -> None:
@@ -179,6 +196,22 @@ class RpcServer:
             self.add_service(
                 service, {"ServerReflectionInfo": interceptors.bidirectional(info, meter, limit, self.threads)}
             )
+
+
+def _listen(
+    server: grpc.Server, listen: str, setting: str, credentials: grpc.ServerCredentials | None = None
+) -> tuple[str, int]:
+    """Have a server listen, with TLS where there are credentials, on the host and port that it returns."""
+    host, port = parse_listen(listen, setting)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if credentials is None:
+            return host, server.add_insecure_port(address)
+        return host, server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise InvalidSettingError(
+            setting, f"cannot listen on {listen}", "another port, or stop what listens there"
+        ) from error
 
 
 class _Unknown(grpc.GenericRpcHandler):

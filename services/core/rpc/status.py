@@ -55,6 +55,9 @@ VERDICTS: dict[type[errors.TickwatchError], Verdict] = {
     errors.DeadLetterNotFoundError: Verdict(_Code.NOT_FOUND, "DEAD_LETTER_NOT_FOUND"),
     errors.ServiceUnknownError: Verdict(_Code.NOT_FOUND, "SERVICE_UNKNOWN"),
     errors.MethodUnknownError: Verdict(_Code.UNIMPLEMENTED, "METHOD_UNKNOWN"),
+    errors.UnauthenticatedError: Verdict(_Code.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    errors.PermissionDeniedError: Verdict(_Code.PERMISSION_DENIED, "PERMISSION_DENIED"),
+    errors.IdentityUnavailableError: Verdict(_Code.UNAVAILABLE, "IDENTITY_UNAVAILABLE", retry_seconds=2),
     errors.CursorExpiredError: Verdict(_Code.OUT_OF_RANGE, "CURSOR_EXPIRED"),
     errors.LogMovedError: _INTERNAL,  # writers settle it among themselves
     errors.LeaseMovedError: _INTERNAL,  # as those
@@ -144,8 +147,12 @@ def _facts(error: BaseException) -> dict[str, str]:  # noqa: C901, PLR0911, PLR0
             return {"earliest_cursor": error.earliest} if error.earliest else {}
         case errors.SlowSubscriberError():
             return {"cursor": error.cursor}
+        case errors.UnauthenticatedError():
+            return {"problem": error.problem, "hint": error.hint}
+        case errors.PermissionDeniedError():
+            return {"caller": error.caller, "method": error.method, "role": error.role}
         case errors.TooManyStreamsError():
-            return {"limit": str(error.limit)}
+            return {"limit": str(error.limit), "client": error.client}
         case errors.TooManyRequestsError():
             return {"requests_per_second": f"{error.requests_per_second:g}"}
         case errors.AddressNotFoundError():

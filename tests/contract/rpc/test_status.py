@@ -25,12 +25,15 @@ EXAMPLES: dict[type[errors.TickwatchError], errors.TickwatchError] = {
     errors.DeadLetterNotFoundError: errors.DeadLetterNotFoundError("i"),
     errors.ServiceUnknownError: errors.ServiceUnknownError("s"),
     errors.MethodUnknownError: errors.MethodUnknownError("/s/m"),
+    errors.UnauthenticatedError: errors.UnauthenticatedError("p", "h"),
+    errors.PermissionDeniedError: errors.PermissionDeniedError("c", "/s/m", "admin"),
+    errors.IdentityUnavailableError: errors.IdentityUnavailableError("x"),
     errors.CursorExpiredError: errors.CursorExpiredError("x", "earliest"),
     errors.LogMovedError: errors.LogMovedError("x"),
     errors.LeaseMovedError: errors.LeaseMovedError("x"),
     errors.DeadlineTooShortError: errors.DeadlineTooShortError("x"),
     errors.NotReadyError: errors.NotReadyError("x"),
-    errors.TooManyStreamsError: errors.TooManyStreamsError(7),
+    errors.TooManyStreamsError: errors.TooManyStreamsError(7, "c"),
     errors.SlowSubscriberError: errors.SlowSubscriberError("c"),
     errors.UpstreamUnavailableError: errors.UpstreamUnavailableError(),
     errors.TooManyRequestsError: errors.TooManyRequestsError(50, 0.2),
@@ -64,6 +67,7 @@ def test_the_reasons_are_these() -> None:
         "EXCHANGE_MALFORMED",
         "EXCHANGE_REFUSED",
         "EXCHANGE_UNAVAILABLE",
+        "IDENTITY_UNAVAILABLE",
         "INTERNAL",
         "INVALID_CURSOR",
         "INVALID_FIELD",
@@ -72,6 +76,7 @@ def test_the_reasons_are_these() -> None:
         "METHOD_UNKNOWN",
         "METRIC_NOT_FOUND",
         "NOT_READY",
+        "PERMISSION_DENIED",
         "RULE_NOT_FOUND",
         "SERVICE_UNKNOWN",
         "SILENCE_NOT_FOUND",
@@ -80,6 +85,7 @@ def test_the_reasons_are_these() -> None:
         "STORE_UNAVAILABLE",
         "TOO_MANY_REQUESTS",
         "TOO_MANY_STREAMS",
+        "UNAUTHENTICATED",
         "UPSTREAM_UNAVAILABLE",
     ]
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,62}", reason) for reason in REASONS)
@@ -114,7 +120,7 @@ def test_metadata_has_the_changing_parts() -> None:
 
     assert metadata(EXAMPLES[errors.MetricNotFoundError]) == {"metric": "A:B", "similar": "A:C,A:D"}
     assert metadata(EXAMPLES[errors.SlowSubscriberError]) == {"cursor": "c"}
-    assert metadata(EXAMPLES[errors.TooManyStreamsError]) == {"limit": "7"}
+    assert metadata(EXAMPLES[errors.TooManyStreamsError]) == {"limit": "7", "client": "c"}
     assert metadata(EXAMPLES[errors.InvalidInputError]) == {"field": "f", "problem": "p", "hint": "h"}
 
 

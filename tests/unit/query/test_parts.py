@@ -14,7 +14,7 @@ from tickwatch.v1 import query_pb2 as wire
 
 from services.core import broadcasting
 from services.core.broadcasting import Batch, Broadcast
-from services.core.errors import DeadlineTooShortError, NotReadyError, StoreUnavailableError
+from services.core.errors import DeadlineTooShortError, NotReadyError, StoreUnavailableError, TooManyStreamsError
 from services.core.model import Measure, Points, Quality, Series
 from services.core.rpc.convert import from_wire_slots, packed_doubles, to_wire_duration, varint
 from services.core.rpc.interceptors import StreamLimit, StreamThreads
@@ -190,11 +190,18 @@ def test_stream_threads_end_with_their_task() -> None:
 
 
 def test_a_stream_limit_counts() -> None:
-    """What has ended makes room."""
-    limit = StreamLimit(1)
-    with limit:
-        assert limit.open == 1
+    """What has ended makes room; a client has its own share of it."""
+    limit = StreamLimit(3, per_client=2)
+    with limit.admitted("a"), limit.admitted("a"):
+        with pytest.raises(TooManyStreamsError, match="2 streams to a, its limit for one client"), limit.admitted("a"):
+            pass
+        with limit.admitted("b"):
+            with pytest.raises(TooManyStreamsError, match="3 streams, its limit"), limit.admitted("c"):
+                pass
+            assert limit.open == 3
     assert limit.open == 0
+    with limit.admitted("a"):
+        assert limit.open == 1
 
 
 def test_nearest_names() -> None:
