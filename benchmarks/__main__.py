@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import calls, loading, scaling, starting
+from benchmarks import calls, gateway, loading, scaling, starting
 from benchmarks.machine import versions
 from benchmarks.options import FULL, QUICK
 from benchmarks.report import Report, kept_remarks
 from benchmarks.servers import MissingPeerError, program
 
-SECTIONS = {"calls": calls.run, "scaling": scaling.run, "loading": loading.run, "starting": starting.run}
+SECTIONS = {
+    "calls": calls.run,
+    "scaling": scaling.run,
+    "loading": loading.run,
+    "gateway": gateway.run,
+    "starting": starting.run,
+}
 
 
 def main() -> None:

@@ -159,6 +159,12 @@ def victoria() -> Iterator[Victoria]:
             yield Victoria(process, url)
 
 
+def exposed(address: str, name: str) -> float:
+    """Return the value of a metric without labels that a process exposes to Prometheus at this address."""
+    text = fetch(f"http://{address}/metrics").decode()
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
 @dataclass(frozen=True, slots=True)
 class GrpcServer:
     """A running gRPC server."""
@@ -169,8 +175,7 @@ class GrpcServer:
 
     def metric(self, name: str) -> float:
         """Return the value of a metric without labels that it exposes to Prometheus."""
-        text = fetch(f"http://{self.metrics_address}/metrics").decode()
-        return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+        return exposed(self.metrics_address, name)
 
     def method_url(self, path: str) -> str:
         """Return what h2load calls; `path` is SERVICE/METHOD."""
@@ -209,6 +214,41 @@ def starting_query_service(store_url: str, *, processes: int = 1) -> Iterator[Gr
     command = [*TICKWATCH, "query"]
     with scratch() as folder, running(command, log=folder / "log", environment=environment) as process:
         yield GrpcServer(process, address, metrics_address)
+
+
+@dataclass(frozen=True, slots=True)
+class WebServer:
+    """A running gateway."""
+
+    process: Process
+    address: str
+    metrics_address: str
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{self.address}"
+
+    def metric(self, name: str) -> float:
+        """Return the value of a metric without labels that it exposes to Prometheus."""
+        return exposed(self.metrics_address, name)
+
+
+@contextmanager
+def gateway_service(query: str) -> Iterator[WebServer]:
+    """Run `tickwatch gateway` over a query service, without a limit of requests, until it is ready."""
+    address, metrics_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    environment = {
+        "TICKWATCH_CONFIG": os.devnull,
+        "TICKWATCH_GATEWAY__LISTEN": address,
+        "TICKWATCH_GATEWAY__QUERY": query,
+        "TICKWATCH_GATEWAY__REQUESTS_PER_SECOND": "1000000",
+        "TICKWATCH_GATEWAY__BURST": "1000000",
+        "TICKWATCH_METRICS__LISTEN": metrics_address,
+    }
+    with scratch() as folder, running([*TICKWATCH, "gateway"], log=folder / "log", environment=environment) as process:
+        process.wait_until(lambda: answers(f"http://{address}/readyz"))
+        yield WebServer(process, address, metrics_address)
 
 
 TICKWATCH = (sys.executable, "-m", "services.cli")
