@@ -38,8 +38,8 @@ class Answer:
     """A body and how it is sent."""
 
     def __init__(self, headers: list[tuple[bytes, bytes]], body: bytes, route: object, *, private: bool) -> None:
-        digest = hashlib.blake2b(body, digest_size=12, person=dict(headers).get(b"content-type", b"")[:16])
-        self.etag = f'W/"{digest.hexdigest()}"'.encode()
+        # Of hashlib's it is the fastest but for the broken one, where the processor has instructions for it.
+        self.etag = f'W/"{hashlib.sha256(body).hexdigest()[:24]}"'.encode()
         self.body = body
         self.route = route
         self.kept_until = 0.0

@@ -15,6 +15,8 @@ from tickwatch.v1 import query_pb2 as wire
 
 Time = dt.datetime | np.datetime64
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
 
 def wrong(field: str, problem: str, hint: str = "") -> InvalidInputError:
     """Return the error for an argument that never gets as far as the service."""
@@ -66,7 +68,8 @@ def duration(span: dt.timedelta | None) -> Duration | None:
 
 def time_of(stamp: Timestamp) -> dt.datetime:
     """Return a message's time, in UTC."""
-    return stamp.ToDatetime(dt.UTC)
+    # Thrice as fast as ToDatetime, and a history with gaps has hundreds of times.
+    return _EPOCH + dt.timedelta(0, stamp.seconds, stamp.nanos // 1000)
 
 
 def range_of(span: wire.TimeRange) -> TimeRange:
