@@ -42,10 +42,17 @@ def refusal(error: tickwatch.Error, address: str, option: str) -> click.ClickExc
     """Return what a person is told of a failed call."""
     hint = error.hint
     if error.code == "UNAVAILABLE" and not error.reason:
-        hint = f"is one running at {address}? `tickwatch up` starts one; {option} names another"
-        if "handshake" in error.message.lower():
-            hint = "--ca has to be the authority of that server's certificate; it may ask for --cert and --key of ours"
+        hint = _no_connection(error.message, address, option)
     elif error.code == "UNAUTHENTICATED":
         hint = "--token-file names a file that holds a token"
     kind = WrongInput if error.code == "INVALID_ARGUMENT" else click.ClickException
     return kind(f"{error.message}" + (f" ({hint})" if hint else ""))
+
+
+def _no_connection(message: str, address: str, option: str) -> str:
+    """Return what may be wrong where no connection came about, by what gRPC says of it."""
+    if "handshake" in message:
+        return "--ca has to name the authority that signed the server's certificate"
+    if "Socket closed" in message or "reset" in message:
+        return f"{address} hangs up: it may want TLS (--tls, --ca), or a certificate of ours (--cert, --key)"
+    return f"is one running at {address}? `tickwatch up` starts one; {option} names another"

@@ -59,6 +59,8 @@ def test_commands_come_in_with_token_and_certificate(store, tmp_path):
         )
         without_token = tickwatch(*rank, *certificate, settings={})
         without_certificate = tickwatch(*rank, "--ca", str(servers.ca), settings={})
+        in_plain_text = tickwatch(*rank, settings={})
+        of_another = tickwatch(*rank, "--ca", str(clients.ca), settings={})
 
     for done in (by_flags, by_variables):
         assert done.returncode == 0, done.stderr
@@ -66,8 +68,13 @@ def test_commands_come_in_with_token_and_certificate(store, tmp_path):
     assert without_token.returncode == 1
     assert "a token is required" in without_token.stderr
     assert "--token-file" in without_token.stderr
-    assert without_certificate.returncode == 1
-    assert len(without_certificate.stderr.splitlines()) == 1
+    for refused, hint in (
+        (without_certificate, "(--cert, --key)"),
+        (in_plain_text, "(--tls, --ca)"),
+        (of_another, "--ca has"),
+    ):
+        assert refused.returncode == 1
+        assert hint in refused.stderr
 
 
 @pytest.mark.parametrize("role", ["query", "alerter"])
@@ -105,6 +112,7 @@ def test_no_server_listens_openly_by_mistake(store, tmp_path, role):
 
 WRONG_FLAGS = [
     (("--cert", "c.pem"), "--key: is missing; cert and key go together"),
+    (("--key", "k.pem"), "--cert: is missing; cert and key go together"),
     (("--plaintext", "--ca", "c.pem"), "--tls: is off, so ca and cert would not be used"),
     (("--token-file", "/nowhere/token"), "token_file: /nowhere/token cannot be read"),
     (("--ca", "/nowhere/ca.pem"), "ca: /nowhere/ca.pem cannot be read"),
