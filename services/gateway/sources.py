@@ -49,7 +49,7 @@ class PointSource(Source):
     def open(
         self, upstream: Upstream, cursor: str | None, on_retry: OnRetry
     ) -> AsyncGenerator[tickwatch.PointBatch, None]:
-        return upstream.query.watch_points(
+        return upstream.asked_with(self.authorization).query.watch_points(
             self.metrics, self.measures, cursor=cursor, bookmarks=True, on_retry=on_retry
         )
 
@@ -76,7 +76,7 @@ class BreachSource(Source):
     def open(
         self, upstream: Upstream, cursor: str | None, on_retry: OnRetry
     ) -> AsyncGenerator[tickwatch.Snapshot | tickwatch.Event | tickwatch.Bookmark, None]:
-        return upstream.alerts.watch_breaches(
+        return upstream.asked_with(self.authorization).alerts.watch_breaches(
             self.rules,
             self.metrics,
             min_severity=self.min_severity,

@@ -17,7 +17,7 @@ from services.gateway.arguments import (
     RuleNames,
 )
 from services.gateway.events import EventStream, EventStreams
-from services.gateway.routes import ERRORS
+from services.gateway.routes import ERRORS, upstream_of
 from services.gateway.sources import BreachSource, PointSource, Source
 from services.gateway.subscribing import Relays
 
@@ -83,6 +83,7 @@ async def _stream(request: Request, source: Source, cursor: str | None, last_eve
     streams: EventStreams = request.app.state.streams
     relays: Relays = request.app.state.relays
     streams.require_room()
+    upstream_of(request)  # refuses what cannot be a token
     # Whoever gives a cursor in the address wants to know if it is no good; a browser only repeats what it had last.
     subscription = await relays.subscribe(source, last_event_id or cursor, insisting=not last_event_id)
     return EventStream(subscription, streams)

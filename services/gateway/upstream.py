@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import tickwatch
 
+from services.core.errors import UnauthenticatedError
+
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
@@ -16,9 +18,19 @@ class Upstream:
     query: tickwatch.Client
     alerts: tickwatch.AlertClient
 
-    def asked_with(self, _authorization: str) -> Upstream:
-        """Return the same services, asked with these credentials."""
-        return self
+    def asked_with(self, authorization: str) -> Upstream:
+        """Return the same services, asked with the bearer token of a caller who has one, else with the gateway's own.
+
+        Any other kind of authorization is between the caller and a proxy before the gateway, and goes no further.
+        """
+        kind, _, token = authorization.partition(" ")
+        if kind.lower() != "bearer":
+            return self
+        token = token.strip()
+        try:
+            return Upstream(self.query.on_behalf(token), self.alerts.on_behalf(token))
+        except tickwatch.InvalidInputError as error:
+            raise UnauthenticatedError("the bearer token is none", "visible ASCII characters, and not empty") from error
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ It knows no service's methods.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Hashable
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -59,7 +60,7 @@ class Connection:
         self._lines: dict[bool, _Line] = {}
         self._retired: set[_Line] = set()
         self._closing: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._closed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,9 +70,19 @@ class Connection:
     ) -> None:
         await self.close()
 
+    def on_behalf(self, token: str) -> Self:
+        """Return this client as it asks for somebody else, who shows this bearer token instead of its own.
+
+        Both have the same connections, and both are closed when either is. Raises InvalidInputError for what cannot be
+        a token.
+        """
+        other = copy.copy(self)
+        other._credentials = self._credentials.with_token(token)  # noqa: SLF001 - it is of this class
+        return other
+
     async def close(self) -> None:
         """Close the connections and end open watches; closing twice is fine."""
-        self._closed = True
+        self._closed.set()
         lines = [*self._lines.values(), *self._retired]
         self._lines.clear()
         self._retired.clear()
@@ -85,7 +96,7 @@ class Connection:
         Where the files of the credentials have changed it is another one, and the one before goes on with the calls it
         has. Files that are no good raise InvalidInputError at first, and later leave the channel what it is.
         """
-        if self._closed:
+        if self._closed.is_set():
             raise RuntimeError(f"this tickwatch.{type(self).__name__} is closed")
         line, stamp = self._lines.get(streaming), self._credentials.stamp()
         if line is not None and line.stamp == stamp:

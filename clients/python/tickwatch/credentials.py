@@ -9,7 +9,7 @@ import os
 import re
 import ssl
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -67,6 +67,11 @@ class CredentialReader:
         self._token_path = Path(credentials.token_file) if credentials.token_file is not None else None
         self._token_seen: Hashable = object()
         self._metadata: Metadata = _authorization(credentials.token) if credentials.token else ()
+
+    def with_token(self, token: str) -> CredentialReader:
+        """Return a reader of the same certificates that has this token; raises InvalidInputError for what is none."""
+        given = self._credentials
+        return CredentialReader(replace(given, token=token, token_file=None, tls=given.secure))
 
     def stamp(self) -> Hashable:
         """Return another value whenever `channel` would return other credentials."""

@@ -74,6 +74,7 @@ def test_public_names() -> None:
         (Client.get_history, ["metric", "measure", "start", "end", "interval", "aggregation"]),
         (Client.rank_metrics, ["measure", "statistic", "window", "limit"]),
         (Client.watch_points, ["metrics", "measures", "cursor", "bookmarks", "on_retry"]),
+        (Client.on_behalf, ["token"]),
         (Client.close, []),
         (
             AlertClient.watch_breaches,
@@ -188,6 +189,7 @@ def test_the_client_needs_nothing_of_the_services() -> None:
         "asyncio",
         "collections",
         "contextlib",
+        "copy",
         "dataclasses",
         "datetime",
         "json",

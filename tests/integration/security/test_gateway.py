@@ -1,4 +1,4 @@
-"""The gateway before protected services: it shows them its own credentials, whoever asks it."""
+"""The gateway before protected services: it shows them the token of who asks it, and else its own credentials."""
 
 from __future__ import annotations
 
@@ -41,3 +41,49 @@ async def test_the_gateway_comes_in_with_its_own_token(tmp_path):
 
     assert admitted == [200, 200]
     assert refused == [401, 401]
+
+
+async def test_callers_are_who_they_say(tmp_path):
+    """A caller's bearer token goes to the services instead of the gateway's; what one may see no other is ever told."""
+    authority = Authority(tmp_path / "authority")
+    reader, stranger = new_token(), new_token()
+    replace(tmp_path / "tokens.yaml", tokens_text(("reader", "read", reader)))
+    protection = Protection(tls=tls_files(localhost(authority)), access=Access(FileTokens(tmp_path / "tokens.yaml")))
+    store = make_store(make_market(["SIM:AAA"]))
+    alerter.LogWriter(store.breach_log)
+    paths = ("/v1/metrics", "/v1/breaches", "/v1/points/stream", "/v1/breaches/stream")
+
+    async def ask(http, **headers):
+        statuses = []
+        for path in paths:
+            async with http.stream("GET", path, headers=headers) as answer:
+                statuses.append(answer.status_code)
+                if answer.status_code != 200:
+                    await answer.aread()
+                    assert answer.headers["www-authenticate"] == "Bearer"
+        return statuses
+
+    async with (
+        asyncio.timeout(60),
+        serve(store, protection=protection) as service,
+        alerter.serve(store, protection=protection) as alerts,
+        open_gateway(
+            listen="127.0.0.1:0",
+            query=service.server.address,
+            alerts=alerts.server.address,
+            credentials=tickwatch.Credentials(ca=authority.ca),
+            kept_seconds=3600.0,
+        ) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, timeout=20) as http,
+    ):
+        known = await ask(http, Authorization=f"Bearer {reader}")
+        others = [
+            await ask(http),
+            await ask(http, Authorization=f"Bearer {stranger}"),
+            await ask(http, Authorization="Bearer"),
+            await ask(http, Authorization=f"Basic {reader}"),
+        ]
+        again = await ask(http, Authorization=f"bearer {reader}")
+
+    assert known == again == [200] * 4
+    assert others == [[401] * 4] * 4
