@@ -57,12 +57,16 @@ class Day:
 
     def points(self, window: Window | None = None, quality: Quality = Quality.OBSERVED) -> Points:
         """Return the points in a window, or all."""
-        low, high = (window.start, window.end) if window else (self.start, self.start + DAY_SLOTS)
-        return Points.of(
-            (series, Slot(self.start + place), float(values[place]), quality)
-            for series, values in self.values.items()
-            for place in range(max(0, low - self.start), min(len(values), high - self.start))
-            if not np.isnan(values[place])
+        slots = np.arange(self.start, self.start + max(map(len, self.values.values())), dtype=np.int64)
+        within = np.ones(len(slots), bool) if window is None else (slots >= window.start) & (slots < window.end)
+        columns = np.array(list(self.values.values()))
+        rows, places = np.nonzero(within & ~np.isnan(columns))
+        return Points(
+            tuple(self.values),
+            rows.astype(np.int32),
+            slots[places],
+            columns[rows, places],
+            np.full(len(rows), quality, np.uint8),
         )
 
 

@@ -11,7 +11,7 @@ const PAGE = 500;
 /** Events: "change" (detail: the new events), "error" (detail). */
 export class Breaches extends EventTarget {
   #byId = new Map();
-  #counts = new Map();
+  #openByMetric = new Map();
   #next = "";
   open = new Map(); // episodes, by id, with the event that opened each
   evaluated = null;
@@ -27,9 +27,9 @@ export class Breaches extends EventTarget {
     return this.#next !== "";
   }
 
-  /** How many points of a metric have broken a rule in the last 24 hours, as far as is known. */
-  count(metric) {
-    return this.#counts.get(metric) ?? 0;
+  /** How many episodes of a metric are open. */
+  openOf(metric) {
+    return this.#openByMetric.get(metric) ?? 0;
   }
 
   /** Read the newest page, and what was missed. */
@@ -81,6 +81,7 @@ export class Breaches extends EventTarget {
       this.#add([event], isNew ? [event] : []);
     } else if (kind === "bookmark") {
       this.evaluated = Date.parse(document.evaluated_time);
+      this.#tell("change", []);
     }
   }
 
@@ -103,15 +104,12 @@ export class Breaches extends EventTarget {
       for (const { id } of this.all.slice(MOST)) this.#byId.delete(id);
       this.#sorted = null;
     }
-    const day = Date.now() - DAY_SLOTS * MINUTE;
-    this.#counts = new Map();
-    for (const { kind, metric, time } of this.#byId.values()) {
-      if (kind === "breach" && time >= day) this.#counts.set(metric, (this.#counts.get(metric) ?? 0) + 1);
-    }
     this.#tell("change", fresh);
   }
 
   #tell(type, detail) {
+    this.#openByMetric = new Map();
+    for (const { metric } of this.open.values()) this.#openByMetric.set(metric, (this.#openByMetric.get(metric) ?? 0) + 1);
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

@@ -160,13 +160,15 @@ export class Chart {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     if (!this.#plot || width < 50 || height < 50) return;
     if (this.#plot.width !== width || this.#plot.height !== height) this.#plot.setSize({ width, height });
-    const { left, top, width: inner, height: tall } = this.#plot.over.getBoundingClientRect();
-    const box = this.#box.getBoundingClientRect();
+  }
+
+  // The sliders lie over the plot, so that their focus ring surrounds it.
+  #cover({ left, top, width, height }) {
     for (const slider of [this.#cursor, this.#marks]) {
-      slider.style.left = `${left - box.left}px`;
-      slider.style.top = `${top - box.top}px`;
-      slider.style.width = `${inner}px`;
-      slider.style.height = `${tall}px`;
+      slider.style.left = `${left / devicePixelRatio}px`;
+      slider.style.top = `${top / devicePixelRatio}px`;
+      slider.style.width = `${width / devicePixelRatio}px`;
+      slider.style.height = `${height / devicePixelRatio}px`;
     }
   }
 
@@ -198,6 +200,7 @@ export class Chart {
 
   #drawMarks(plot) {
     const { ctx, bbox } = plot;
+    this.#cover(bbox);
     ctx.save();
     ctx.beginPath();
     ctx.rect(bbox.left, 0, bbox.width, bbox.top + bbox.height);

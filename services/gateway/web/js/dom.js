@@ -26,20 +26,6 @@ export function setPairs(list, pairs) {
   ]));
 }
 
-/** Call once, at most every so many milliseconds, and never more than that late. */
-export function paced(milliseconds, action) {
-  let timer = null;
-  let last = -Infinity;
-  return () => {
-    if (timer !== null) return;
-    timer = setTimeout(() => {
-      timer = null;
-      last = performance.now();
-      action();
-    }, Math.max(0, last + milliseconds - performance.now()));
-  };
-}
-
 /**
  * Make a group of radio buttons that look like tabs; returns a function that chooses one without telling.
  * `choices` are pairs of value and label.

@@ -1,8 +1,9 @@
 // The feed of breaches, the newest first; new ones come in at the top and are announced.
 
-import { byId, make, paced, setText } from "./dom.js";
+import { byId, make, setText } from "./dom.js";
 import { brief, measureOf, sentence, subject } from "./evidence.js";
 import { clock, dayClock, plural } from "./format.js";
+import { paced } from "./pacing.js";
 
 const STEP = 200;
 const DAY = 86_400_000;
@@ -39,6 +40,15 @@ export class Feed {
       if (this.#limit > this.#breaches.all.length && this.#breaches.hasOlder) await this.#breaches.loadOlder();
       this.#draw();
     });
+    byId("feed").addEventListener("keydown", (event) => {
+      const row = event.target.closest("li");
+      const next = { ArrowDown: row?.nextElementSibling, ArrowUp: row?.previousElementSibling }[event.key]?.firstElementChild;
+      if (!next) return;
+      event.preventDefault();
+      event.target.tabIndex = -1;
+      next.tabIndex = 0;
+      next.focus();
+    });
     byId("feed").addEventListener("click", (event) => {
       const row = event.target.closest("li");
       const chosen = row && this.#breaches.all.find(({ id }) => id === row.dataset.id);
@@ -66,6 +76,12 @@ export class Feed {
     reorder(byId("feed"), [...rows.values()]);
     this.#rows = rows;
     this.#fresh.clear();
+    // One stop for Tab, arrows within.
+    const focused = document.activeElement?.closest("#feed li");
+    for (const row of this.#rows.values()) row.firstElementChild.tabIndex = row === focused ? 0 : -1;
+    if (!focused && shown.length) this.#rows.get(shown[0].id).firstElementChild.tabIndex = 0;
+    const { evaluated } = this.#breaches;
+    setText(byId("feed-asof"), evaluated ? `evaluated up to ${clock(evaluated)} UTC` : "");
     const open = this.#breaches.open.size;
     byId("open-count").hidden = open === 0;
     byId("open-count").title = `${plural(open, "episode")} not yet resolved`;

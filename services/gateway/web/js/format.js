@@ -7,10 +7,10 @@ export const NOTHING = "–";
 
 export const MEASURES = [
   ["price", "Price", "Last trade price in the minute"],
-  ["volume", "Volume 24 h", "Base units traded in the 24 hours up to the minute's end"],
+  ["volume", "Vol 24 h", "Base units traded in the 24 hours up to the minute's end"],
   ["change_absolute", "Change", "Price minus the price 24 hours earlier"],
   ["change_percentage", "Change %", "That change against the price 24 hours earlier"],
-  ["volume_1m", "Volume 1 min", "Base units traded within the minute"],
+  ["volume_1m", "Vol 1 min", "Base units traded within the minute"],
 ];
 
 export const measureLabel = (measure) => MEASURES.find(([name]) => name === measure)?.[1] ?? measure;
@@ -38,6 +38,13 @@ export function significant(value, digits = 6, signed = false) {
 }
 
 const UNITS = [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]];
+
+/** In seven characters or so: four digits, three below one. */
+export function figure(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return NOTHING;
+  if (value !== 0 && Math.abs(value) < 0.001) return minus(value.toExponential(2));
+  return compact(value, Math.abs(value) < 1 ? 3 : 4);
+}
 
 /** As `significant`, thousands as k, M, B. */
 export function compact(value, digits = 4, signed = false) {

@@ -3,11 +3,12 @@
 import { readPoints } from "./api.js";
 import { Breaches } from "./breaches.js";
 import { Chart } from "./chart.js";
-import { byId, make, paced, radios, setPairs, setText } from "./dom.js";
+import { byId, make, radios, setPairs, setText } from "./dom.js";
 import { Feed } from "./feed.js";
-import { HOUR, MEASURES, MINUTE, clockSeconds, compact, inMeasure, percent, span } from "./format.js";
+import { HOUR, MEASURES, MINUTE, NOTHING, clockSeconds, compact, inMeasure, percent, span } from "./format.js";
 import { Freshness } from "./freshness.js";
 import { Market } from "./market.js";
+import { paced } from "./pacing.js";
 import { RankingTable } from "./ranking.js";
 import { Series } from "./series.js";
 import { Stream } from "./stream.js";
@@ -23,7 +24,7 @@ const freshness = new Freshness(market);
 const trial = new Trial(chart);
 const ranking = new RankingTable(market, {
   onChoose: (metric) => draw(metric, shown.measure).then(() => view("series")),
-  breachesOf: (metric) => breaches.count(metric),
+  openOf: (metric) => breaches.openOf(metric),
 });
 const feed = new Feed(breaches, { onChoose: showBreach });
 
@@ -83,7 +84,8 @@ function figures() {
   const high = values.reduce((a, b) => Math.max(a, b), -Infinity);
   const pairs = [["Low", inMeasure(measure, low)], ["High", inMeasure(measure, high)]];
   if (measure === "price") {
-    pairs.push(["24 h", `${percent(market.last(metric, "change_percentage"))} %`]);
+    const change = market.last(metric, "change_percentage");
+    pairs.push(["24 h", change === null ? NOTHING : `${percent(change)} %`]);
     pairs.push(["Volume 24 h", compact(market.last(metric, "volume"))]);
   } else {
     pairs.push(["Price", inMeasure("price", market.last(metric, "price"))]);
@@ -119,14 +121,16 @@ market.addEventListener("metrics", () => {
     else note("No points yet. They will appear here by themselves.");
   }
 });
-market.addEventListener("values", ({ detail: points }) => {
-  if (shown.series?.take(points)) {
-    note("");
-    chart.refresh();
-  } else if (shown.series?.extendTo(Math.max(...points.map(({ time }) => time)))) {
-    chart.refresh();
-  }
+// While a day is being filled in, points come by the thousand: they are taken at once and drawn a few times a second.
+const redraw = paced(120, () => {
+  if (shown.series) chart.refresh();
   figures();
+});
+market.addEventListener("values", ({ detail: points }) => {
+  if (!shown.series) return;
+  if (shown.series.take(points)) note("");
+  shown.series.extendTo(Math.max(...points.map(({ time }) => time)));
+  redraw();
 });
 breaches.addEventListener("change", () => {
   if (shown.series) chart.mark(breaches.of(shown.metric, shown.measure));

@@ -3,6 +3,7 @@
 
 import * as api from "./api.js";
 import { MINUTE } from "./format.js";
+import { paced } from "./pacing.js";
 
 export const STATISTICS = ["stddev", "coefficient_of_variation", "log_return_stddev"];
 
@@ -15,6 +16,7 @@ export class Market extends EventTarget {
   measure = "price";
   window = "24h";
   #ranking = null;
+  #relist = paced(1_000, () => this.loadMetrics());
 
   async loadMetrics() {
     let listed;
@@ -63,7 +65,7 @@ export class Market extends EventTarget {
       else if (time >= summary.time) Object.assign(summary, { time, value });
     }
     this.#tell("values", points);
-    if (unknown) this.loadMetrics();
+    if (unknown) this.#relist();
   }
 
   last(metric, measure) {

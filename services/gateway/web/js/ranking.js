@@ -1,7 +1,7 @@
 // The ranking as a grid of any length: only the rows in sight exist, and they are reused as one scrolls.
 
 import { byId, make, setText } from "./dom.js";
-import { MEASURES, NOTHING, clock, compact, inMeasure, percent, plural, significant } from "./format.js";
+import { MEASURES, NOTHING, clock, figure, inMeasure, percent, plural } from "./format.js";
 import { STATISTICS } from "./market.js";
 
 const OVERSCAN = 6;
@@ -10,7 +10,7 @@ const WINDOWS = [["15m", "15 min"], ["1h", "1 h"], ["6h", "6 h"], ["24h", "24 h"
 const statisticColumn = (id, label, title, write) => ({
   id, label, title, number: true, from: (row) => row[id]?.value ?? null, write,
 });
-const hundredths = (value) => (value === null ? NOTHING : significant(value * 100, 3));
+const hundredths = (value) => figure(value === null ? null : value * 100);
 
 const COLUMNS = [
   { id: "rank", label: "#", title: "Rank by the statistic that the table was last sorted by; equal values share a rank",
@@ -21,21 +21,21 @@ const COLUMNS = [
   { id: "change", label: "24 h %", title: "Price against the price 24 hours earlier", number: true, signed: true,
     from: (row) => row.change, write: (value) => percent(value) },
   statisticColumn("stddev", "Stddev", "Standard deviation (n − 1), in the measure's unit",
-    (value) => compact(value, 4)),
+    figure),
   statisticColumn("coefficient_of_variation", "CV %", "Coefficient of variation: standard deviation over the mean's magnitude, percent",
     hundredths),
   statisticColumn("log_return_stddev", "Log ret %", "Standard deviation of logarithmic returns, from minute to minute, percent",
     hundredths),
   { id: "coverage", label: "Points", title: "Share of the window's minutes that have a point", number: true,
     from: (row) => row.coverage, write: (value) => (value === null ? NOTHING : `${Math.floor(value * 100)}%`) },
-  { id: "breaches", label: "Brch", title: "Breaches in the last 24 hours, as far as the feed has been read", number: true,
-    from: (row) => row.breaches, write: (value) => (value ? String(value) : "") },
+  { id: "open", label: "Open", title: "Episodes that are open now: a rule was broken, and points are not yet back in line",
+    number: true, from: (row) => row.open, write: (value) => (value ? String(value) : "") },
 ];
 
 export class RankingTable {
   #market;
   #onChoose;
-  #breachesOf;
+  #openOf;
   #grid = byId("grid");
   #scroll;
   #spacer;
@@ -50,11 +50,11 @@ export class RankingTable {
   #chosen = null;
   #scheduled = false;
 
-  /** `onChoose(metric)` is called for the metric that somebody wants drawn; `breachesOf(metric)` counts its breaches. */
-  constructor(market, { onChoose, breachesOf }) {
+  /** `onChoose(metric)` is called for the metric that somebody wants drawn; `openOf(metric)` counts its open episodes. */
+  constructor(market, { onChoose, openOf }) {
     this.#market = market;
     this.#onChoose = onChoose;
-    this.#breachesOf = breachesOf;
+    this.#openOf = openOf;
     this.#build();
     for (const type of ["metrics", "values", "rankings"]) market.addEventListener(type, () => this.update());
   }
@@ -198,7 +198,7 @@ export class RankingTable {
         change: measures.get("change_percentage")?.value ?? null,
         rank: ranked?.get(name)?.rank ?? null,
         coverage: rankings.get("stddev")?.get(name)?.coverage ?? null,
-        breaches: this.#breachesOf(name),
+        open: this.#openOf(name),
       };
       for (const statistic of STATISTICS) row[statistic] = rankings.get(statistic)?.get(name) ?? null;
       rows.push(row);

@@ -91,6 +91,7 @@ export class Trial {
       ["points", points.toLocaleString("en-US")],
     ]);
     this.#chart.markTrial(events.filter((event) => event.metric === this.#series?.metric && event.measure === this.#series.measure));
+    byId("trial-hint").hidden = true;
     byId("key-trial").hidden = false;
     this.#hours(events, start, end);
   }
