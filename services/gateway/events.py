@@ -17,6 +17,8 @@ from starlette.types import Receive, Scope, Send
 from services.core.errors import NotReadyError, TooManyStreamsError
 
 _PARTING_SECONDS = 1.0
+_STALLED_SECONDS = 60.0
+"""A reader who takes nothing for so long, with his connection's buffers full, is given up."""
 
 PREAMBLE = b"retry: 2000\n\n"
 """A browser whose stream has ended comes back after two seconds."""
@@ -121,7 +123,7 @@ class EventStream(Response):
                 task.cancel()
             await asyncio.wait((listening, sending))
             await self._source.close()
-        if not sending.cancelled():
+        if not sending.cancelled() and not isinstance(sending.exception(), TimeoutError):
             sending.result()
         # To a reader who is gone this says nothing; one who does not read is not waited for.
         with contextlib.suppress(TimeoutError):
@@ -131,7 +133,8 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         async with contextlib.aclosing(self._source.frames()) as frames:
             async for body in frames:
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                async with asyncio.timeout(_STALLED_SECONDS):
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def _until_gone(receive: Receive, end: asyncio.Future[None]) -> None:

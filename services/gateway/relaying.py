@@ -121,16 +121,17 @@ class Relay:
         await asyncio.wait((self._following, self._beating))
 
     async def _follow(self) -> None:
-        cursor_lost = True
-        while cursor_lost:
-            cursor_lost = False
+        """Follow the source; anew, after telling the readers, where it cannot go on without a gap."""
+        anew = True
+        while anew:
+            anew = False
             try:
                 async with aclosing(self._source.open(self._upstream, None, self._interrupted)) as items:
                     async for item in items:
                         self._publish_item(item)
             except tickwatch.CursorExpiredError as error:
-                cursor_lost = self._began.done()
-                if cursor_lost:
+                anew = self._began.done()
+                if anew:
                     self._publish(told("reset", error))
                 else:
                     self._finish(error)

@@ -31,10 +31,13 @@ _BACKLOG = 2048
 class GatewayServer:
     """A running gateway."""
 
-    def __init__(self, listener: socket.socket, http: HttpServer, streams: EventStreams, drain_seconds: float) -> None:
+    def __init__(
+        self, listener: socket.socket, http: HttpServer, streams: EventStreams, relays: Relays, drain_seconds: float
+    ) -> None:
         self._host, self.port = listener.getsockname()[:2]
         self._http = http
         self._streams = streams
+        self.relays = relays
         self._drain_seconds = drain_seconds
         self._serving = asyncio.create_task(http.serve([listener]), name="tickwatch-gateway")
         self._ending: asyncio.Task[None] | None = None
@@ -129,7 +132,7 @@ async def open_gateway(
             timeout_graceful_shutdown=max(1, round(grace_seconds)),
         )
         listener = stack.enter_context(_listening(listen))
-        server = GatewayServer(listener, HttpServer(config), streams, drain_seconds)
+        server = GatewayServer(listener, HttpServer(config), streams, relays, drain_seconds)
         stack.push_async_callback(server.drain)
         yield server
 

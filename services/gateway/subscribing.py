@@ -7,13 +7,14 @@ last.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any
 
 import tickwatch
 
-from services.core.errors import SlowSubscriberError
+from services.core.errors import SlowSubscriberError, TooManyStreamsError
 from services.gateway.events import Frame, frame
 from services.gateway.relaying import HEARTBEAT_SECONDS, LINGER_SECONDS, Relay
 from services.gateway.sources import Source, told
@@ -21,6 +22,12 @@ from services.gateway.upstream import Upstream
 
 _MOST_CATCHING_UP = 32
 """How many readers may have a stream of their own at once; others wait for their turn."""
+
+_TURN_SECONDS = 5.0
+"""After so long without a turn a reader is told to come back."""
+
+_LONGEST_CATCHING_UP_SECONDS = 60.0
+"""A reader who needs longer gives his turn away, and comes back with the cursor that he has got to."""
 
 
 class Subscription:
@@ -33,6 +40,7 @@ class Subscription:
         self._lead: list[Frame] = []
         self._place: int | None = None
         self._cursor = ""
+        self._own_until = 0.0
         self._own: AsyncGenerator[Any, None] | None = None
 
     async def begin(self, cursor: str | None, *, insisting: bool) -> None:
@@ -69,7 +77,12 @@ class Subscription:
 
     async def _read_own(self, cursor: str | None) -> None:
         """Open a stream of one's own and read its first item, which may already be the way into the relay."""
-        await self._relays.catching_up.acquire()
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._relays.catching_up.acquire()
+        except TimeoutError:
+            raise TooManyStreamsError(_MOST_CATCHING_UP) from None
+        self._own_until = time.monotonic() + _LONGEST_CATCHING_UP_SECONDS
         self._own = self._source.open(self._relays.upstream, cursor, lambda _error, _pause: None)
         try:
             await self._take_own()
@@ -79,6 +92,8 @@ class Subscription:
 
     async def _take_own(self) -> None:
         assert self._own is not None  # noqa: S101  # as called
+        if time.monotonic() > self._own_until:
+            raise SlowSubscriberError(self._cursor)
         item = await anext(self._own)
         made = self._source.frame(item)
         self._lead.append(made)

@@ -346,3 +346,26 @@ async def test_a_reader_who_falls_behind_is_let_go(monkeypatch: Any) -> None:
     assert ended.startswith("event: ended\ndata: ")
     assert told["reason"] == "SLOW_SUBSCRIBER"
     assert f"id: {told['metadata']['cursor']}\n" in had
+
+
+async def test_those_who_catch_up_take_turns(monkeypatch: Any) -> None:
+    """Streams of a reader's own are few: whoever gets no turn is told to come back, and gets one when there is."""
+    monkeypatch.setattr("services.gateway.subscribing._TURN_SECONDS", 0.05)
+    store = make_store(make_market(["SIM:AAA"]))
+    writer = LogWriter(store.breach_log)
+    async with serve(store) as gateway, reading(gateway.http, BREACHES) as first:
+        await first.next("snapshot")
+    writer.append(*many(3))
+    async with serve(store) as gateway:
+        relays = gateway.server.relays
+        turns = 0
+        while not relays.catching_up.locked():
+            await relays.catching_up.acquire()
+            turns += 1
+        refused = await gateway.http.get(BREACHES, headers={"Last-Event-ID": first.last_id})
+        relays.catching_up.release()
+        async with reading(gateway.http, BREACHES, last_event_id=first.last_id) as again:
+            await again.next("breach")
+
+    assert turns > 1
+    assert (refused.status_code, reason(refused)) == (429, "TOO_MANY_STREAMS")
