@@ -307,6 +307,39 @@ def _ask(server: str, question: Callable[[tickwatch.Client], Coroutine[Any, Any,
     return asking.ask(tickwatch.Client(server, credentials=credentials()), server, "--server", question)
 
 
+@cli.command()
+@click.argument("measure", type=MEASURE, default="price")
+@_server
+@click.option(
+    "--alerts",
+    type=SERVER,
+    envvar="TICKWATCH_ALERTS",
+    default="127.0.0.1:50052",
+    show_default=True,
+    help="The alert service, HOST:PORT or dns:///NAME:PORT.",
+)
+def top(measure: Measure, server: str, alerts: str) -> None:
+    """Watch the ranking of a measure, the last hour of each metric, and breaches as they are found; q ends it.
+
+    Needs the extra `top`: pip install 'tickwatch[top]'.
+    """
+    import tickwatch
+
+    try:
+        from services.top.app import Top
+    except ModuleNotFoundError as error:
+        if error.name != "textual":
+            raise
+        raise click.ClickException("the live view needs textual (pip install 'tickwatch[top]')") from error
+
+    given = credentials()
+
+    def connect() -> tuple[tickwatch.Client, tickwatch.AlertClient]:
+        return tickwatch.Client(server, credentials=given), tickwatch.AlertClient(alerts, credentials=given)
+
+    Top(connect, measure=measure.value).run()
+
+
 cli_alerts.register(cli)
 cli_rules.register(cli)
 

@@ -155,9 +155,9 @@ def _metrics_table(metrics: Sequence[tickwatch.Metric]) -> None:
         change = by_measure.get("change_percentage")
         table.add_row(
             metric.name,
-            _number(price.last_value) if price else "-",
+            number(price.last_value) if price else "-",
             Text(f"{change.last_value:+.2f} %", style="green" if change.last_value >= 0 else "red") if change else "-",
-            *(_short(by_measure[name].last_value) if name in by_measure else "-" for name in ("volume", "volume_1m")),
+            *(short(by_measure[name].last_value) if name in by_measure else "-" for name in ("volume", "volume_1m")),
             f"{shown.coverage:.0%}",
             _age(max(summary.last_time for summary in metric.measures)),
         )
@@ -175,7 +175,7 @@ def _ranking_table(ranked: tickwatch.Rankings) -> None:
         table.add_column(title, justify="left" if title == "Metric" else "right")
     for ranking in ranked.rankings:
         table.add_row(
-            str(ranking.rank), ranking.metric, _number(ranking.value), f"{ranking.point_count} ({ranking.coverage:.0%})"
+            str(ranking.rank), ranking.metric, number(ranking.value), f"{ranking.point_count} ({ranking.coverage:.0%})"
         )
     console.print(table)
     if len(ranked.rankings) < ranked.ranked_count:
@@ -196,7 +196,7 @@ def _history_plot(history: tickwatch.History) -> None:
         console.file.write(_plot(values, console.width))
         last = int(np.flatnonzero(~np.isnan(values))[-1])
         figures = {"last": values[last], "least": present.min(), "mean": present.mean(), "greatest": present.max()}
-        console.print("   ".join(f"{name} {_number(float(value))}" for name, value in figures.items()))
+        console.print("   ".join(f"{name} {number(float(value))}" for name, value in figures.items()))
     missing = sum((gap.end - gap.start).total_seconds() for gap in history.missing) / 60
     console.print(f"{history.coverage:.1%} of the minutes have a point, {missing:.0f} have none.")
     if history.missing and len(history.missing) <= 3:  # noqa: PLR2004  # as many as fit on a line
@@ -213,7 +213,7 @@ def _plot(values: Floats, width: int) -> str:
     figure.x_label, figure.y_label = "hours before the end", ""
     figure.set_x_limits(min_=-len(values) / 60, max_=0)
     figure.x_ticks_fkt = lambda value, _: f"{value:.1f}"
-    figure.y_ticks_fkt = lambda value, _: _number(value, digits=5)
+    figure.y_ticks_fkt = lambda value, _: number(value, digits=5)
     hours = (np.arange(len(values)) - len(values) + 1) / 60
     present = np.flatnonzero(~np.isnan(values))
     for run in np.split(present, np.flatnonzero(np.diff(present) > 1) + 1):
@@ -222,7 +222,7 @@ def _plot(values: Floats, width: int) -> str:
     return "\n".join(str(figure.show()).splitlines()[1:]) + "\n"  # without the empty label of the vertical axis
 
 
-def _number(value: float, digits: int = 6) -> str:
+def number(value: float, digits: int = 6) -> str:
     """Write a number with about so many digits, thousands parted."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
@@ -230,12 +230,12 @@ def _number(value: float, digits: int = 6) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Write a number with four digits and a letter for thousands, millions or billions."""
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
-            return f"{_number(value / factor, digits=4)} {letter}"
-    return _number(value, digits=4)
+            return f"{number(value / factor, digits=4)} {letter}"
+    return number(value, digits=4)
 
 
 def _age(moment: datetime) -> str:

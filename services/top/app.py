@@ -1,0 +1,207 @@
+"""The live view in the terminal: ranking, the last hour of each metric, open episodes and the latest breaches.
+
+It draws a board and takes keys; what is on the board comes from elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import ClassVar
+
+import tickwatch
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import BindingType
+from textual.widgets import DataTable, Footer, Input, RichLog, Static
+
+from services.printing import minute, number, short
+from services.top.board import Board, Row, sparkline
+from services.top.following import Feed
+
+STATISTICS = ("stddev", "coefficient_of_variation", "log_return_stddev")
+MEASURES = ("price", "volume", "change_absolute", "change_percentage", "volume_1m")
+
+_SPARK_WIDTH = 30
+_REDRAW_SECONDS = 0.2
+_COLUMNS = ("Rank", "Metric", "Price", "24 h", "Vol 1 m", "Last hour", "Statistic", "Open")
+_SEVERITIES = {"info": "cyan", "warning": "yellow", "critical": "red"}
+
+Connect = Callable[[], tuple[tickwatch.Client, tickwatch.AlertClient]]
+
+
+class Top(App[None]):
+    """`connect` makes the clients, within the app's own loop; `measure` is what is ranked at first."""
+
+    TITLE = "Tickwatch"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    #status { height: 1; background: $panel; padding: 0 1; }
+    #trouble { height: auto; color: $error; padding: 0 1; display: none; }
+    #ranking { height: 2fr; }
+    #words { display: none; }
+    #breaches { height: 1fr; border-top: solid $panel; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("q", "quit", "Quit"),
+        ("s", "statistic", "Statistic"),
+        ("m", "measure", "Measure"),
+        ("slash", "search", "Search"),
+        ("escape", "everything", "Show all"),
+    ]
+
+    def __init__(self, connect: Connect, *, measure: str = "price") -> None:
+        super().__init__()
+        self.board = Board()
+        self._connect = connect
+        self._measure = measure
+        self._feed: Feed | None = None
+        self._words = ""
+        self._stale = True
+        self._drawn_events: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """Return the parts, from top to bottom."""
+        yield Static(id="status")
+        yield Static(id="trouble")
+        yield DataTable(id="ranking", cursor_type="row", zebra_stripes=True)
+        yield Input(id="words", placeholder="part of a metric's name, as in BTC")
+        yield RichLog(id="breaches", wrap=True)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Begin to follow the services."""
+        self._table.add_columns(*_COLUMNS)
+        self._table.focus()
+        self.run_worker(self._follow(), exclusive=True)
+        self.set_interval(_REDRAW_SECONDS, self._draw)
+
+    def action_statistic(self) -> None:
+        """Rank by the next statistic."""
+        if self._feed is not None:
+            self._feed.statistic = _next(STATISTICS, self._feed.statistic)
+            self._feed.rerank()
+
+    def action_measure(self) -> None:
+        """Rank the next measure."""
+        if self._feed is not None:
+            self._feed.measure = _next(MEASURES, self._feed.measure)
+            self._feed.rerank()
+
+    def action_search(self) -> None:
+        """Ask for a part of a name."""
+        words = self.query_one("#words", Input)
+        words.display = True
+        words.focus()
+
+    def action_everything(self) -> None:
+        """Show every metric again."""
+        words = self.query_one("#words", Input)
+        words.value, words.display = "", False
+        self._table.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Show what fits the words so far."""
+        self._words, self._stale = event.value.strip(), True
+
+    def on_input_submitted(self) -> None:
+        """Go back to the table with what was found."""
+        self._table.focus()
+
+    @property
+    def _table(self) -> DataTable[str | Text]:
+        table: DataTable[str | Text] = self.query_one("#ranking", DataTable)
+        return table
+
+    async def _follow(self) -> None:
+        async with AsyncExitStack() as stack:
+            client, alerts = self._connect()
+            await stack.enter_async_context(client)
+            await stack.enter_async_context(alerts)
+            self._feed = Feed(
+                self.board, client, alerts, measure=self._measure, changed=self._change, trouble=self._trouble
+            )
+            await self._feed.run()
+
+    def _change(self) -> None:
+        self._stale = True
+
+    def _trouble(self, words: str) -> None:
+        line = self.query_one("#trouble", Static)
+        line.update(Text(words))
+        line.display = bool(words)
+
+    def _draw(self) -> None:
+        """Draw what has changed; points come in bursts, and eyes need no more."""
+        if not self._stale or self._feed is None:
+            return
+        self._stale = False
+        self.query_one("#status", Static).update(self._status(self._feed))
+        table = self._table
+        at = table.cursor_row
+        rows = self.board.rows(self._words)
+        table.clear()
+        for row in rows:
+            table.add_row(*self._cells(row), key=row.metric)
+        table.move_cursor(row=min(at, max(0, len(rows) - 1)))
+        self._draw_events()
+
+    def _draw_events(self) -> None:
+        shown = tuple(event.id for event in self.board.events)
+        if shown == self._drawn_events:
+            return
+        self._drawn_events = shown
+        log = self.query_one("#breaches", RichLog)
+        log.clear()
+        for event in self.board.events:
+            log.write(_event_line(event))
+
+    def _status(self, feed: Feed) -> Text:
+        board = self.board
+        count = board.open_count()
+        parts = [
+            ("Tickwatch", "bold"),
+            (f"   {feed.measure} by {feed.statistic}", ""),
+            (f"   data up to {minute(board.newest)}" if board.newest else "   no data yet", "dim"),
+            (f"   evaluated up to {minute(board.evaluated)}" if board.evaluated else "", "dim"),
+            (f"   {count} open" if count else "   nothing is open", "bold yellow" if count else "dim"),
+        ]
+        return Text.assemble(*parts)
+
+    def _cells(self, row: Row) -> tuple[str | Text, ...]:
+        change = row.values.get("change_percentage", math.nan)
+        count = self.board.open_count(row.metric)
+        return (
+            _right("-" if row.rank is None else str(row.rank)),
+            row.metric,
+            _right(_known(row.values.get("price", math.nan), number)),
+            _right(_known(change, lambda value: f"{value:+.2f} %"), "red" if change < 0 else "green"),
+            _right(_known(row.values.get("volume_1m", math.nan), short)),
+            Text(sparkline(row.prices, _SPARK_WIDTH), "cyan"),
+            _right(_known(row.statistic, number)),
+            _right(str(count) if count else "", "bold yellow"),
+        )
+
+
+def _next(words: tuple[str, ...], word: str) -> str:
+    return words[(words.index(word) + 1) % len(words)]
+
+
+def _known(value: float, written: Callable[[float], str]) -> str:
+    return "-" if math.isnan(value) else written(value)
+
+
+def _right(text: str, style: str = "") -> Text:
+    return Text(text, style, justify="right")
+
+
+def _event_line(event: tickwatch.Event) -> Text:
+    what = "opened" if event.opening else event.kind
+    return Text.assemble(
+        (f"{minute(event.time)}  ", "dim"),
+        (f"{what:<9} ", "bold" if event.opening else ""),
+        (f"{event.severity:<8} ", _SEVERITIES.get(event.severity, "")),
+        event.message,
+        (f"  [{event.rule}]", "dim"),
+    )
