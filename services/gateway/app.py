@@ -43,7 +43,7 @@ def build_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.upstream, app.state.relays, app.state.streams = upstream, relays, streams
+    app.state.upstream, app.state.relays, app.state.streams, app.state.answers = upstream, relays, streams, answers
     for router in (routes.router, stream_routes.router, original_routes.router, probes.router):
         app.include_router(router)
     app.router.default = pages.dashboard()
@@ -61,7 +61,7 @@ def build_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
             expose_headers=["ETag", "Retry-After"],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import tickwatch
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from services.core.errors import InvalidInputError
@@ -147,6 +147,27 @@ async def test_rule(request: Request, asked: schemas.RuleTestRequest) -> Respons
     return answer(encoding.rule_test_document(tested))
 
 
+@router.post("/silences", response_model=schemas.Silence)
+async def create_silence(request: Request, asked: schemas.SilenceRequest) -> Response:
+    """Keep breaches from being notified for a while; streams and the log still have them, marked."""
+    silence = await upstream_of(request).alerts.create_silence(
+        asked.duration, rules=asked.rules, selector=_selector(asked.selector), comment=asked.comment
+    )
+    request.app.state.answers.forget()  # among them the list of silences
+    return answer(encoding.silence_document(silence))
+
+
+@router.delete("/silences/{silence}", response_model=schemas.Nothing)
+async def expire_silence(
+    request: Request,
+    silence: Annotated[str, Path(description="A silence's id.", pattern=r"^[0-9a-f]{16}$")],
+) -> Response:
+    """End a silence at once."""
+    await upstream_of(request).alerts.expire_silence(silence)
+    request.app.state.answers.forget()
+    return answer({})
+
+
 @router.get("/metrics/{metric}/{measure}/explanation", response_model=schemas.Explanation)
 async def explain_series(
     request: Request,
@@ -185,13 +206,16 @@ def _rule(asked: schemas.Rule) -> tickwatch.Rule:
         conditions.append(tickwatch.Frozen(**asked.frozen.model_dump()))
     if len(conditions) != 1:
         raise InvalidInputError("rule", f"has {len(conditions)} conditions", "one of ratio, threshold, missing, frozen")
-    selector = asked.selector
     return tickwatch.Rule(
         asked.name,
         conditions[0],
-        tickwatch.Selector(tuple(selector.exchanges), tuple(selector.metrics), tuple(selector.measures)),
+        _selector(asked.selector),
         asked.severity,
         asked.labels,
         asked.message,
         asked.for_points,
     )
+
+
+def _selector(asked: schemas.Selector) -> tickwatch.Selector:
+    return tickwatch.Selector(tuple(asked.exchanges), tuple(asked.metrics), tuple(asked.measures))

@@ -241,12 +241,30 @@ class RuleStatus(_Body):
 class Silence(_Body):
     """A selection whose breaches are not notified for a while."""
 
-    id: str
+    id: str = Field(pattern="^[0-9a-f]{16}$", examples=["5e2f6a6c2f0e5a53"])
     rules: list[str]
     selector: Selector
     start_time: Time = Field(examples=[_TIME])
     end_time: Time = Field(examples=["2026-11-24T13:00:00Z"])
     comment: str
+
+
+class SilenceRequest(_Body):
+    """What to keep silent from now on, and for how long."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"duration": "2h", "selector": {"metrics": ["KRAKEN:*"]}, "comment": "Kraken is in maintenance"}
+            ]
+        },
+    )
+
+    duration: Duration = Field(description="From 1 minute to 30 days.", examples=["2h"])
+    rules: Words = Field(default=[], description="By name or by glob; empty: all.", examples=[[]])
+    selector: Selector = Selector()
+    comment: Text = ""
 
 
 class Rules(_Body):
@@ -256,6 +274,10 @@ class Rules(_Body):
     silences: list[Silence]
     loaded_time: Time = Field(examples=[_TIME])
     load_error: str = Field(description="Why a later reading of the rules failed; empty if it did not.")
+
+
+class Nothing(_Body):
+    """It is done."""
 
 
 class Explanation(_Body):

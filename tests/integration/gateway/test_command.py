@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import httpx
 
 from tests.support import commands
@@ -34,3 +36,19 @@ def test_a_wrong_setting_is_named() -> None:
     assert done.returncode == 2
     assert "gateway.listen" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_everything_in_one_process_has_its_page(tmp_path: pathlib.Path) -> None:
+    """`up` says first of all where its page is, and both services answer behind it."""
+    arguments = ("--store", f"sqlite:{tmp_path}/t.db", "up", "--exchange", "simulated")
+    listening = ("--listen", "127.0.0.1:0", "--alerts", "127.0.0.1:0")
+    with commands.running(
+        *arguments, *listening, announces=r"\ATickwatch is at (http://\S+)", settings={}
+    ) as everything:
+        async with httpx.AsyncClient(base_url=everything.address, timeout=60) as http:
+            page, rules = await http.get("/"), await http.get("/v1/rules")
+        code = everything.stop()
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert rules.status_code == 200
+    assert code == 0

@@ -58,7 +58,7 @@ def test_the_page_names_every_address() -> None:
         for router in (routes.router, stream_routes.router, original_routes.router)
         for route in router.routes
     }
-    named = set(re.findall(r"`(?:GET|POST) (/(?:v1|pricetracker)[^`?]*)", PAGE))
+    named = set(re.findall(r"`(?:GET|POST|DELETE) (/(?:v1|pricetracker)[^`?]*)", PAGE))
 
     assert named == described
 

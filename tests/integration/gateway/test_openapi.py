@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,16 +22,29 @@ STREAMS = r"/stream$"
 """They do not end, so a generated request for one would not either; test_streams.py is about them."""
 
 
-BEYOND_SCHEMA = {"start_time", "end_time", "time", "interval", "window", "page_token", "rule", "body"}
+BEYOND_SCHEMA = {
+    "start_time",
+    "end_time",
+    "time",
+    "interval",
+    "window",
+    "page_token",
+    "rule",
+    "rules",
+    "selector",
+    "duration",
+    "body",
+}
 """Fields that may be refused though their form is right: whole minutes, from 1970 to 2100, a start before its end, a
-window within a day, a token that was issued, one condition to a rule and one subject to a test."""
+window within a day, a token that was issued, one condition to a rule and one subject to a test, names and
+globs of what there may be."""
 
 
 def refused_field(body: Any) -> str:
     """Return the first step of the field that a refusal names."""
     for detail in body["error"]["details"]:
         for violation in detail.get("fieldViolations", []):
-            return str(violation["field"]).partition(".")[0]
+            return re.split(r"[.\[]", str(violation["field"]))[0]
     return ""
 
 

@@ -96,3 +96,24 @@ async def test_answers_are_as_described() -> None:
     missing = np.isnan(market.expected(Series("SIM:AAA", Measure.PRICE), window))
     assert missing.sum() == sum(value is None for value in gaps["values"])
     assert len(gaps["missing"]) > 10
+
+
+async def test_a_silence_holds_until_it_is_ended() -> None:
+    """A silence made here is among the rules' at once, with what it covers, and gone as soon as it is deleted."""
+    asked = {"duration": "2h", "rules": ["three-*"], "selector": {"metrics": ["SIM:*"]}, "comment": "maintenance"}
+    async with serve(spiked_store(), markets=[Market("SIM", ("AAA",))], kept_seconds=3600.0) as gateway:
+        before = (await gateway.http.get("/v1/rules")).json()["silences"]
+        made = (await gateway.http.post("/v1/silences", json=asked)).json()
+        during = (await gateway.http.get("/v1/rules")).json()["silences"]
+        ended = await gateway.http.delete(f"/v1/silences/{made['id']}")
+        after = (await gateway.http.get("/v1/rules")).json()["silences"]
+        again = await gateway.http.delete(f"/v1/silences/{made['id']}")
+        too_long = await gateway.http.post("/v1/silences", json={"duration": "31d"})
+    silence = schemas.Silence.model_validate(made)
+
+    assert (before, during, after) == ([], [made], [])
+    assert (silence.end_time - silence.start_time).total_seconds() == 7200
+    assert (silence.rules, silence.selector.metrics, silence.comment) == (["three-*"], ["SIM:*"], "maintenance")
+    assert (ended.status_code, ended.json()) == (200, {})
+    assert (again.status_code, reason(again)) == (404, "SILENCE_NOT_FOUND")
+    assert (too_long.status_code, reason(too_long)) == (400, "INVALID_FIELD")
