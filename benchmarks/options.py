@@ -21,5 +21,5 @@ class Options:
     """How long one figure of calls is measured."""
 
 
-FULL = Options(metric_count=1_000, large_count=10_000, rounds=7, slow_rounds=5, seconds=0.8)
+FULL = Options(metric_count=1_000, large_count=10_000, rounds=5, slow_rounds=3, seconds=0.3)
 QUICK = Options(metric_count=100, large_count=1_000, rounds=2, slow_rounds=2, seconds=0.3)
