@@ -1,4 +1,4 @@
-"""The commands for people who wait for breaches: `watch`, `breaches` and `silence`.
+"""The commands for people who wait for breaches: `watch`, `breaches`, `silence` and `dead-letters`.
 
 Clients of the alert service like any other. As in `cli`, what a command needs is imported within it.
 """
@@ -27,11 +27,11 @@ _SEVERITIES = ["info", "warning", "critical"]
 
 def register(group: click.Group) -> None:
     """Add the commands to `tickwatch`."""
-    for command in (watch, breaches, silence):
+    for command in (watch, breaches, silence, dead_letters):
         group.add_command(command)
 
 
-def _address(command: _Command) -> _Command:
+def address_option(command: _Command) -> _Command:
     """Add what says where the alert service is, and how to come in."""
     return click.option(
         "--alerts",
@@ -65,7 +65,7 @@ def _narrowed(*, severity: str | None, episodes: bool) -> dict[str, Any]:
 @click.option("--late", is_flag=True, help="Also what late points changed: late breaches and withdrawals.")
 @click.option("--cursor", help="Go on after a line that had this cursor (--output json).")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", help="A line an event, or JSON lines.")
-@_address
+@address_option
 def watch(
     rules: tuple[str, ...],
     metrics: tuple[str, ...],
@@ -101,7 +101,7 @@ def watch(
                 printer.show(item)
 
     try:
-        _ask(alerts, show)
+        ask(alerts, show)
     except KeyboardInterrupt:
         pass
     finally:
@@ -117,7 +117,7 @@ def watch(
 @click.option(
     "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="For people, or for a pipe."
 )
-@_address
+@address_option
 def breaches(
     rules: tuple[str, ...],
     metrics: tuple[str, ...],
@@ -150,7 +150,7 @@ def breaches(
                     break
         return found
 
-    print_breaches(_ask(alerts, collect), output)
+    print_breaches(ask(alerts, collect), output)
 
 
 @click.command()
@@ -161,7 +161,7 @@ def breaches(
 @click.option("--for", "length", type=DURATION, metavar="DURATION", help="For how long, as in 2h; at most 30d.")
 @click.option("--comment", default="", help="Why, for whoever wonders.")
 @click.option("--expire", metavar="ID", help="End this silence now.")
-@_address
+@address_option
 def silence(
     rules: tuple[str, ...],
     exchanges: tuple[str, ...],
@@ -185,22 +185,67 @@ def silence(
     if expire is not None:
         if selecting or length is not None:
             raise click.UsageError("--expire ends a silence; give it alone.")
-        _ask(alerts, lambda client: client.expire_silence(expire))
+        ask(alerts, lambda client: client.expire_silence(expire))
         click.echo(f"ended {expire}")
     elif length is not None:
-        created = _ask(
+        created = ask(
             alerts, lambda client: client.create_silence(length, rules=rules, selector=selector, comment=comment)
         )
         print_silences([created])
     elif selecting:
         raise click.UsageError("say for how long: --for DURATION, as in --for 2h.")
     else:
-        print_silences(_ask(alerts, lambda client: client.list_rules()).silences)
+        print_silences(ask(alerts, lambda client: client.list_rules()).silences)
 
 
-def _ask(address: str, question: Callable[[tickwatch.AlertClient], Coroutine[Any, Any, _Answer]]) -> _Answer:
+@click.group()
+def dead_letters() -> None:
+    """Look after notifications that their receiver has refused for good."""
+
+
+@dead_letters.command(name="list")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many to show.")
+@click.option(
+    "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="For people, or for a pipe."
+)
+@address_option
+def list_dead_letters(limit: int, output: str, alerts: str) -> None:
+    """List them, the newest first."""
+    from services.printing_alerts import print_dead_letters
+
+    async def collect(client: tickwatch.AlertClient) -> list[tickwatch.DeadLetter]:
+        found = []
+        async with aclosing(client.list_dead_letters()) as letters:
+            async for letter in letters:
+                found.append(letter)
+                if len(found) == limit:
+                    break
+        return found
+
+    print_dead_letters(ask(alerts, collect), output)
+
+
+@dead_letters.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@address_option
+def resend(ids: tuple[str, ...], alerts: str, *, everything: bool) -> None:
+    """Queue them for sending anew: those of these ids, or all."""
+    if bool(ids) == everything:
+        raise click.UsageError("give either ids, as `tickwatch dead-letters list` shows them, or --all.")
+    count = ask(alerts, lambda client: client.resend_dead_letters(ids))
+    click.echo(f"queued {count}")
+
+
+def ask(
+    address: str,
+    question: Callable[[tickwatch.AlertClient], Coroutine[Any, Any, _Answer]],
+    timeout_seconds: float = 5.0,
+) -> _Answer:
+    """Put a question to an alert service; turn its refusal into one line with a hint."""
     import tickwatch
 
     from services import asking
 
-    return asking.ask(tickwatch.AlertClient(address, credentials=credentials()), address, "--alerts", question)
+    client = tickwatch.AlertClient(address, timeout_seconds=timeout_seconds, credentials=credentials())
+    return asking.ask(client, address, "--alerts", question)

@@ -1,16 +1,29 @@
-"""The commands for people who write rules: `tickwatch rules …`.
+"""The commands for people who write rules, and who wonder about them: `tickwatch rules …` and `tickwatch explain`.
 
-Those that take a file need no service. As in `cli`, what a command needs is imported within it.
+Those that take files need no service. As in `cli`, what a command needs is imported within it.
 """
 
 from __future__ import annotations
 
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-EXIT_USAGE = 2
+from services.arguments import DURATION, MEASURE, TIME
+from services.cli_alerts import address_option, ask
+from services.core.clock import SystemClock
+from services.core.model import Measure
+
+if TYPE_CHECKING:
+    import tickwatch
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+_REPLAY_SECONDS = 120.0
+"""A month of many series takes a while to be read."""
 
 _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 
@@ -18,6 +31,7 @@ _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...", typ
 def register(group: click.Group) -> None:
     """Add the commands to `tickwatch`."""
     group.add_command(rules)
+    group.add_command(explain)
 
 
 @click.group()
@@ -53,3 +67,108 @@ def default() -> None:
     from services.core.catalog.rules_file import DEFAULT_RULES_FILE
 
     click.echo(DEFAULT_RULES_FILE.read_text(encoding="utf-8"), nl=False)
+
+
+@rules.command()
+@_FILES
+@click.option("--verbose", is_flag=True, help="Name the tests that pass, too.")
+def test(files: tuple[Path, ...], *, verbose: bool) -> None:
+    """Run tests of rules: series with the events that a rule must make of them.
+
+    Exit codes: 0 all pass, 1 some fail, 2 a file has mistakes.
+    """
+    from services.alerter.rule_test_file import read_rule_tests
+    from services.alerter.rule_tests import run
+    from services.core.errors import InvalidSettingError
+
+    passed, failed, wrong = 0, 0, False
+    for file in files:
+        try:
+            tests = read_rule_tests(file)
+        except InvalidSettingError as error:
+            wrong = True
+            click.echo(str(error), err=True)
+            continue
+        for each in tests:
+            lines = run(each)
+            passed, failed = passed + (not lines), failed + bool(lines)
+            if lines or verbose:
+                click.echo(f"{each.where}: {each.name} [{each.rule.name}]: {'failed' if lines else 'passed'}")
+            for line in lines:
+                click.echo(f"    {line}")
+    click.echo(f"{passed} passed, {failed} failed")
+    sys.exit(EXIT_USAGE if wrong else EXIT_FAILED if failed else 0)
+
+
+@rules.command(name="list")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", help="For people, or for a pipe.")
+@address_option
+def list_rules(output: str, alerts: str) -> None:
+    """List the rules in force: what they are about, what is open, how often they fired, what is silenced."""
+    from services.printing_rules import print_rules
+
+    print_rules(ask(alerts, lambda client: client.list_rules()), output)
+
+
+@rules.command()
+@click.argument("name", metavar="RULE")
+@click.option("--file", type=click.Path(path_type=Path), help="Take the rule from this file; else one in force.")
+@click.option("--since", type=DURATION, metavar="DURATION", help="How far back, as in 7d; 24h by default.")
+@click.option("--start", type=TIME, metavar="TIME", help="The first minute, as in 2026-11-24T12:00Z.")
+@click.option("--end", type=TIME, metavar="TIME", help="The minute after the last.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many events to show.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", help="For people, or for a pipe.")
+@address_option
+def replay(
+    name: str,
+    file: Path | None,
+    since: timedelta | None,
+    start: datetime | None,
+    end: datetime | None,
+    limit: int,
+    output: str,
+    alerts: str,
+) -> None:
+    """Run a rule over stored history: what it would have fired, and how many times a day.
+
+    Nothing is changed and nobody notified; so a rule can be tried before it is in force.
+    """
+    from services.printing_rules import print_rule_test
+
+    if since is not None and start is not None:
+        raise click.UsageError("give either --since or --start.")
+    if since is not None:
+        end = end or datetime.fromtimestamp(SystemClock().now() // 60 * 60).astimezone()
+        start = end - since
+    rule = name if file is None else _rule_of(file, name)
+    found = ask(alerts, lambda client: client.test_rule(rule, start=start, end=end, max_events=limit), _REPLAY_SECONDS)
+    print_rule_test(found, output)
+
+
+@click.command()
+@click.argument("rule", metavar="RULE")
+@click.argument("metric", metavar="METRIC")
+@click.argument("measure", type=MEASURE, metavar="MEASURE")
+@click.option("--at", type=TIME, metavar="TIME", help="The minute; else the last one evaluated.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", help="For people, or for a pipe.")
+@address_option
+def explain(rule: str, metric: str, measure: Measure, at: datetime | None, output: str, alerts: str) -> None:
+    """Say why a rule did or did not fire on a series at a minute."""
+    from services.printing_rules import print_explanation
+
+    print_explanation(ask(alerts, lambda client: client.explain(rule, metric, measure.value, at)), output)
+
+
+def _rule_of(file: Path, name: str) -> tickwatch.Rule:
+    """Return a rule of a file as the client takes it; raises InvalidSettingError, or BadParameter for its name."""
+    from tickwatch import alert_messages
+
+    from services.core.catalog.rules_file import read_rules
+    from services.core.documents import nearest
+    from services.core.rpc.convert_alerts import to_wire_rule
+
+    found = {rule.name: rule for rule in read_rules(file)}
+    if name not in found:
+        hint = nearest(name, found) if found else "the file has none"
+        raise click.BadParameter(f"{file} has no rule {name!r}; {hint}", param_hint="RULE")
+    return alert_messages.rule_of(to_wire_rule(found[name]))

@@ -172,6 +172,32 @@ def print_silences(silences: Sequence[tickwatch.Silence]) -> None:
         click.echo("Nothing is silenced.")
 
 
+def print_dead_letters(letters: Sequence[tickwatch.DeadLetter], output: str) -> None:
+    """Write dead letters: a line each, or all that is known of them."""
+    if output == "table":
+        for letter in letters:
+            tried = f"tried {letter.attempt_count} time{'' if letter.attempt_count == 1 else 's'}"
+            click.echo(
+                f"{letter.id}  given up {minute(letter.failed_time)} UTC  {_plain(letter.receiver)}: {tried}, "
+                f"{_plain(letter.error)}\n    {event_line(letter.event)}"
+            )
+        if not letters:
+            click.echo("There are no dead letters.")
+        return
+    rows: list[dict[str, Any]] = [
+        {
+            "id": letter.id,
+            "receiver": letter.receiver,
+            "attempt_count": letter.attempt_count,
+            "error": letter.error,
+            "failed_time": utc(letter.failed_time),
+            "event": event_row(letter.event) if output == "json" else json.dumps(event_row(letter.event)),
+        }
+        for letter in letters
+    ]
+    print_rows(rows, ("id", "receiver", "attempt_count", "error", "failed_time", "event"), output)
+
+
 def _episode_line(episode: tickwatch.Episode) -> str:
     count = f"{episode.breach_count} breach{'' if episode.breach_count == 1 else 'es'}"
     why = f"{_subject(episode.opening)}: {count}, the last at {minute(episode.last_breach_time)}"

@@ -43,3 +43,59 @@ def test_check_tells_every_problem_of_every_file(folder):
             f"{folder / 'none.yaml'}: cannot be read: No such file or directory\n"
         ),
     )
+
+
+TESTS = """
+rules: rules.yaml
+tests:
+  - name: a limit is passed
+    rule: limit
+    series: {SIM:AAA price: 1 3 1}
+    events:
+      - {minute: 1, kind: breach, value: VALUE, threshold: 2}
+"""
+
+
+@pytest.fixture
+def tested(tmp_path):
+    """A folder with rules; returns a function that writes tests which pass or fail."""
+    (tmp_path / "rules.yaml").write_text("rules: [{name: limit, threshold: {above: 2}}]")
+
+    def write(name, value):
+        file = tmp_path / name
+        file.write_text(TESTS.replace("VALUE", str(value)))
+        return file
+
+    return write
+
+
+def test_tests_that_pass_exit_with_0(tested):
+    """With what passed by name where that is asked for."""
+    file = tested("good.yaml", 3)
+    assert rules("test", str(file)) == (0, "1 passed, 0 failed\n", "")
+    assert rules("test", "--verbose", str(file)) == (
+        0,
+        f"{file}:4: a limit is passed [limit]: passed\n1 passed, 0 failed\n",
+        "",
+    )
+
+
+def test_tests_that_fail_exit_with_1_and_say_what_differs(tested):
+    """By file and line; those of other files run all the same."""
+    good, bad = tested("good.yaml", 3), tested("bad.yaml", 4)
+    assert rules("test", str(bad), str(good)) == (
+        1,
+        (
+            f"{bad}:4: a limit is passed [limit]: failed\n"
+            "    expected:   minute 1: breach of SIM:AAA price: value 4, threshold 2\n"
+            "    got:        minute 1: breach of SIM:AAA price: value 3\n"
+            "1 passed, 1 failed\n"
+        ),
+        "",
+    )
+
+
+def test_tests_with_mistakes_exit_with_2(tested):
+    """Every mistake is told with its line."""
+    file = tested("wrong.yaml", "many")
+    assert rules("test", str(file)) == (2, "0 passed, 0 failed\n", f"{file}:8: 'many' is not a number\n")
