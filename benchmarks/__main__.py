@@ -6,7 +6,7 @@ import argparse
 import traceback
 from pathlib import Path
 
-from benchmarks import calls, gateway, loading, scaling, starting
+from benchmarks import alerting, calls, delivering, gateway, loading, scaling, starting
 from benchmarks.machine import versions
 from benchmarks.options import FULL, QUICK
 from benchmarks.report import Report, kept_remarks
@@ -17,6 +17,8 @@ SECTIONS = {
     "scaling": scaling.run,
     "loading": loading.run,
     "gateway": gateway.run,
+    "alerting": alerting.run,
+    "delivering": delivering.run,
     "starting": starting.run,
 }
 
