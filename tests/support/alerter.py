@@ -27,7 +27,7 @@ from services.core.breaches import (
     Subject,
 )
 from services.core.catalog.base import FixedCatalog
-from services.core.catalog.rule_source import FixedRules
+from services.core.catalog.rule_source import FixedRules, RuleSource
 from services.core.clock import ManualClock
 from services.core.model import Measure, Slot
 from services.core.rules import DEFAULT_RULES
@@ -154,7 +154,9 @@ async def serve(store: MetricStore, **options: Any) -> AsyncIterator[AlertServic
     """
     clock = options.pop("clock", None) or ManualClock(NOW)
     wait = options.pop("wait", True)
-    rules = RuleBook(FixedRules(options.pop("rules", DEFAULT_RULES)), FixedCatalog(*options.pop("markets", ())), clock)
+    source = options.pop("rules", DEFAULT_RULES)
+    source = source if isinstance(source, RuleSource) else FixedRules(source)
+    rules = RuleBook(source, FixedCatalog(*options.pop("markets", ())), clock)
     settings = {"listen": "127.0.0.1:0", "poll_interval_seconds": 0.01, "grace_seconds": 2.0, **options}
     async with open_alert_server(store=store, rules=rules, clock=clock, **settings) as server:
         if wait:

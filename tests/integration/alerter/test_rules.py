@@ -9,6 +9,8 @@ import tickwatch
 from tickwatch.v1 import alert_pb2 as wire
 
 from services.core.catalog.base import Market
+from services.core.catalog.rule_source import FileRules
+from services.core.catalog.rules_file import read_rules
 from services.core.model import Measure, Points, Quality, Series, slot_time
 from services.core.rules import Missing, Ratio, Rule, Selector
 from tests.support.alerter import LogWriter, breach, resolved, serve, withdrawn
@@ -59,6 +61,35 @@ async def test_rules_are_listed_with_how_they_fare(store):
     assert listed.silences == (silence,)
     assert (listed.loaded_time.timestamp(), listed.load_error) == (service.clock.now(), "")
     assert (after.silences, after.rules[1].silence_ids) == ((), ())
+
+
+async def test_a_rules_file_is_read_again_and_a_wrong_one_changes_nothing(store, tmp_path):
+    """The list says every problem with its line until the file is right again; the rules in force stay."""
+    file = tmp_path / "rules.yaml"
+    file.write_text("rules: [{name: first, missing: {}}]")
+    LogWriter(store.breach_log)
+    async with (
+        serve(store, rules=FileRules(file, read_rules), markets=MARKETS) as service,
+        tickwatch.AlertClient(service.server.address) as client,
+    ):
+        before = await client.list_rules()
+        service.clock.advance(60)
+        file.write_text("rules:\n- name: second\n  ratio: {factor: 0,\n    windw: 1h}")
+        wrong = await client.list_rules()
+        file.write_text("rules: [{name: second, missing: {}}]")
+        after = await client.list_rules()
+
+    assert [[status.rule.name for status in each.rules] for each in (before, wrong, after)] == [
+        ["first"],
+        ["first"],
+        ["second"],
+    ]
+    assert (before.load_error, after.load_error) == ("", "")
+    assert wrong.load_error.splitlines() == [
+        f"{file}:3: ratio.factor: 0 is not usable (a finite number above 0)",
+        f"{file}:4: unknown key 'windw' (did you mean 'window'?)",
+    ]
+    assert wrong.loaded_time == before.loaded_time < after.loaded_time
 
 
 def _of(event, rule):
