@@ -17,9 +17,9 @@ from services.alerter.states import STALE_SLOTS, Block, Counts, Flags, Places, S
 from services.core.model import Floats, Slots
 from services.core.rules import Ratio, Threshold
 
-_CHUNK_VALUES = 1 << 13
-"""How many values are judged at a time: 64 KB a column, so that all columns stay in a processor's cache, and little
-enough for the allocator to keep the memory: larger chunks take three times as long, for page faults."""
+_CHUNK_VALUES = 1 << 15
+"""How many values are judged at a time: 256 KB a column, which still fit into a processor's cache. With a quarter of that
+numpy's price for each call shows, with four times as many nothing is gained."""
 
 _TRANSPOSED_SLOTS = 64
 

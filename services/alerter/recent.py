@@ -25,6 +25,8 @@ class Recent:
         self.end = end
         self.series: list[Series] = []
         self._places: dict[Series, int] = {}
+        self._last: tuple[Series, ...] = ()
+        self._last_rows: Indices = np.empty(0, np.int32)
         self._table: Floats = np.full((_SPARE_ROWS, keep + _SPARE_SLOTS), np.nan)
 
     @property
@@ -77,7 +79,10 @@ class Recent:
 
         Points before `start` are not put in; those at or after `end` must not come.
         """
-        rows = self.add(points.series)[points.series_index]
+        # One slot's series are mostly those of the slot before, and comparing takes a hundredth of looking each up.
+        if points.series != self._last:
+            self._last, self._last_rows = points.series, self.add(points.series)
+        rows = self._last_rows[points.series_index]
         inside = points.slots >= self.start
         before = np.full(len(points), np.nan)
         at = (rows[inside], points.slots[inside] - self.start)
