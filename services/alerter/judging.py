@@ -18,8 +18,8 @@ from services.core.model import Floats, Slots
 from services.core.rules import Ratio, Threshold
 
 _CHUNK_VALUES = 1 << 15
-"""How many values are judged at a time: 256 KB a column, which still fit into a processor's cache. With a quarter of that
-numpy's price for each call shows, with four times as many nothing is gained."""
+"""How many values are judged at a time: 256 KB a column, which still fit into a processor's cache. With a quarter of
+that numpy's price for each call shows, with four times as many little more is gained."""
 
 _TRANSPOSED_SLOTS = 64
 

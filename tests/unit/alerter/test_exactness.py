@@ -93,3 +93,13 @@ def test_a_literal_mean_of_signed_values_is_of_the_values():
     literal = Rule("l", Ratio(window=4, min_points=2, mode=RatioMode.LITERAL))
     found = Evaluated(literal, {"AAA/change_absolute": "3 -1 3 -1 3.5"})
     assert [(event.baseline, event.ratio) for event in found.events] == [(1, 3.5)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=st.lists(SIGNED, min_size=61, max_size=75), window=st.integers(2, 60))
+def test_one_window_alone_is_summed_as_among_many(values, window):
+    """To the bit: live evaluation asks for one slot at a time, a replay for a day."""
+    table = np.array([values])
+    many = window_sums(table, window)[0]
+    alone = [window_sums(table[:, place : place + window], window)[0, 0] for place in range(len(many))]
+    assert many.tobytes() == np.array(alone).tobytes()

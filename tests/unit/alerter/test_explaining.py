@@ -161,3 +161,16 @@ def test_what_lies_before_the_first_evaluation_is_explained_as_if_it_had_been():
     """Slots before the alerter began have points too."""
     found = explained(HOUR, "1x4 9 1x20", 4, began=START + 20)
     assert (found.breached, found.after) == (True, Standing.OPEN)
+
+
+def test_an_open_episode_that_is_known_is_stale_where_its_points_stopped():
+    """Whether it was stale before the slot follows from the points before it."""
+    rule = Rule("limit", Threshold(above=3))
+    standings = [
+        (found.before, found.after) for found in (explained(rule, "9 _ _ _ _ 1 1", at, know=True) for at in (3, 4, 5))
+    ]
+    assert standings == [
+        (Standing.OPEN, Standing.STALE),
+        (Standing.STALE, Standing.STALE),
+        (Standing.STALE, Standing.OPEN),
+    ]
