@@ -45,6 +45,9 @@ POLL_SECONDS = 0.25
 OVER_POLL_MS = 100
 
 _EVENTS = 5
+_BACKLOG = 5000
+"""Events that fill the transport of a subscriber who does not read: some 4 MB, and its window is 64 KB at first."""
+_STALL_SECONDS = 3.0
 _FULL_SIZE = 1000
 _HISTORY_SLOTS = 70
 _METHOD = "/tickwatch.v1.AlertService/WatchBreaches"
@@ -137,7 +140,7 @@ def _fan_out(subscribers: int, rounds: int, report: Report) -> None:
             try:
                 delays = asyncio.run(_subscribe(ours, ours.recv(), subscribers, stalled))
             finally:
-                ours.send(None)
+                ours.send(0)
                 server.join(60)
             p50s.append(percentile(delays, 0.5))
             p99s.append(percentile(delays, 0.99))
@@ -156,15 +159,20 @@ async def _subscribe(server: Connection, address: str, subscribers: int, stalled
     if len(os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     async with AsyncExitStack() as stack:
+        hold = [await stack.enter_async_context(_channel(address, 100 + place)) for place in range(stalled)]
+        kept = [_watch(channel) for channel in hold]
+        if kept:
+            # They read their snapshot and no more: what is sent to them fills the transport, until the server waits.
+            await asyncio.gather(*(call.read() for call in kept))
+            server.send(_BACKLOG)
+            await asyncio.to_thread(server.recv)
+            await asyncio.sleep(_STALL_SECONDS)
         channels = [await stack.enter_async_context(_channel(address, place)) for place in range(10)]
         calls = [_watch(channels[place % 10]) for place in range(subscribers)]
-        hold = [await stack.enter_async_context(_channel(address, 100 + place)) for place in range(stalled)]
-        # They never read: what is sent to them stays in the transport until that is full.
-        kept = [_watch(channel) for channel in hold]
         await asyncio.gather(*(call.read() for call in calls))
         delays: list[float] = []
         for _ in range(_EVENTS):
-            server.send("append")
+            server.send(1)
             received = await asyncio.gather(*(_receive(call) for call in calls))
             appended = await asyncio.to_thread(server.recv)
             delays += [moment - appended for moment in received]
@@ -199,7 +207,7 @@ async def _channel(address: str, number: int) -> AsyncIterator[grpc.aio.Channel]
 
 
 def _serve(orders: Connection, streams: int) -> None:
-    """Serve a log on one core; append an event for every order, until told to stop."""
+    """Serve a log on one core; append so many events at each order, until the order is for none."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     asyncio.run(_serve_log(orders, streams))
 
@@ -218,12 +226,13 @@ async def _serve_log(orders: Connection, streams: int) -> None:
     ) as server:
         await server.ready()
         orders.send(server.address)
-        while await asyncio.to_thread(orders.recv) is not None:
-            entry = LogEntry(end, _event(now, end.ordinal))
+        while count := await asyncio.to_thread(orders.recv):
+            first = end.ordinal
+            entries = [LogEntry(Position(now, place), _event(now, place)) for place in range(first, first + count)]
             begun = time.perf_counter()
-            log.append(end, [entry], Checkpoint(entry.after, state))
+            log.append(end, entries, Checkpoint(entries[-1].after, state))
             server.poke()
-            end = entry.after
+            end = entries[-1].after
             orders.send(begun)
 
 
