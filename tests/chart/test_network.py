@@ -67,6 +67,7 @@ def ends_of(objects: list[Object]) -> dict[str, Object]:
         "neighbour": {"labels": {"app": "other"}},
         "trading": {"labels": {}, "namespace": {"team": "trading"}},
         "prometheus": {"labels": {}, "namespace": {"kubernetes.io/metadata.name": "monitoring"}},
+        "ingress": {"labels": {}, "namespace": {"kubernetes.io/metadata.name": "ingress"}},
         "dns": {"labels": {"k8s-app": "kube-dns"}, "namespace": {"kubernetes.io/metadata.name": "kube-system"}},
         "exchange": {"ip": "104.16.0.1"},
         "metadata service": {"ip": "169.254.169.254"},
@@ -97,7 +98,9 @@ OWN_STORE = [
     ("query", "dns", 53, True),
     ("test", "dns", 53, True),
     ("secret", "api server", 443, True),
+    ("alerter", "api server", 443, True),
     ("query", "api server", 443, False),
+    ("collector", "api server", 443, False),
     ("secret", "exchange", 8086, False),
 ]
 NARROWED = [
@@ -120,6 +123,15 @@ NARROWED = [
     [
         *(("locked-down", *row) for row in OWN_STORE),
         *(("locked-down-external", *row) for row in NARROWED),
+        ("browsers", "ingress", "gateway", 8080, True),
+        ("browsers", "neighbour", "gateway", 8080, False),
+        ("browsers", "prometheus", "gateway", 9464, True),
+        ("browsers", "gateway", "query", 50051, True),
+        ("browsers", "gateway", "alerter", 50052, True),
+        ("browsers", "gateway", "external store", 8086, False),
+        ("browsers", "gateway", "exchange", 443, False),
+        ("resources", "collector", "api server", 6443, True),
+        ("resources", "alerter", "api server", 6443, True),
     ],
 )
 def test_who_reaches_whom(scenario, source, target, port, expected):

@@ -14,8 +14,8 @@ from tests.support.chart import KUBERNETES, of_kind, pods, rendered, scenario_na
 
 every_scenario = pytest.mark.parametrize("scenario", scenario_names())
 
-OPERATOR_KINDS = {"ServiceMonitor", "PrometheusRule"}
-"""Of the Prometheus operator, whose schemas are not Kubernetes' own."""
+FOREIGN_KINDS = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
+"""Of the Prometheus operator and the Gateway API, whose schemas are not among Kubernetes' own."""
 
 GRPC_SERVICES = {"query": "tickwatch.v1.QueryService", "alerter": "tickwatch.v1.AlertService"}
 
@@ -24,7 +24,7 @@ GRPC_SERVICES = {"query": "tickwatch.v1.QueryService", "alerter": "tickwatch.v1.
 def test_objects_fit_the_schemas_of_kubernetes(scenario):
     """Every object is one that the API server knows, without a field that it does not."""
     for item in rendered(scenario):
-        if item["kind"] not in OPERATOR_KINDS:
+        if item["kind"] not in FOREIGN_KINDS:
             kubernetes_validate.validate(item, KUBERNETES, strict=True)
 
 
@@ -56,10 +56,37 @@ def test_service_links_are_off(scenario):
 
 @every_scenario
 def test_tokens_of_the_cluster_are_mounted_only_where_they_are_used(scenario):
-    """Only a pod that calls the API server has a token for it."""
-    mounted = {name for name, _, spec in pods(rendered(scenario)) if spec["automountServiceAccountToken"]}
+    """Only what calls the API server has a token for it: the alerter, the hook, and runs that read Markets."""
+    mounted = {
+        meta["labels"]["app.kubernetes.io/component"]
+        for _, meta, spec in pods(rendered(scenario))
+        if spec["automountServiceAccountToken"]
+    }
 
-    assert all(name.startswith("Job/") and name.endswith("-secret") for name in mounted)
+    expected = {"alerter", "secret", "collector"} if scenario == "resources" else {"alerter", "secret"}
+    assert mounted <= expected
+
+
+def test_rights_are_the_least():
+    """The rights, to the verb: nobody may read Secrets, make a Lease, or write more of a resource than its status."""
+    rights = {
+        role["metadata"]["labels"]["app.kubernetes.io/component"]: [
+            (rule["resources"], rule.get("resourceNames"), rule["verbs"]) for rule in role["rules"]
+        ]
+        for scenario in ("trying-out", "resources")
+        for role in of_kind(rendered(scenario), "Role")
+    }
+
+    assert of_kind(rendered("resources"), "ClusterRole") == []
+    assert rights == {
+        "secret": [(["secrets"], None, ["create"])],
+        "alerter": [
+            (["leases"], ["market-tickwatch-alerter"], ["get", "update"]),
+            (["markets", "alertrules"], None, ["list", "watch"]),
+            (["markets/status", "alertrules/status"], None, ["patch"]),
+        ],
+        "collector": [(["markets"], None, ["list"])],
+    }
 
 
 @every_scenario
@@ -119,6 +146,25 @@ def test_servers_are_probed_by_grpc(scenario):
         assert container["readinessProbe"]["grpc"] == {"port": port, "service": GRPC_SERVICES[role]}, name
         assert container["livenessProbe"]["grpc"] == {"port": port, "service": LIVENESS}, name
         assert container["startupProbe"]["grpc"] == {"port": port, "service": LIVENESS}, name
+
+
+def test_the_gateway_is_probed_by_http_and_has_no_token_for_the_store():
+    """The gateway is a client like any other: it reaches the services by name and knows nothing of the store."""
+    objects = rendered("browsers")
+    spec = of_kind(objects, "Deployment", "-gateway")[0]["spec"]["template"]["spec"]
+    container = spec["containers"][0]
+    settings = yaml.safe_load(of_kind(objects, "ConfigMap")[0]["data"]["tickwatch.yaml"])
+
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert [volume["name"] for volume in spec["volumes"]] == ["config"]
+    assert settings["gateway"]["query"] == "dns:///market-tickwatch-query-headless:50051"
+    assert of_kind(objects, "HTTPRoute")[0]["spec"]["rules"] == [
+        {"backendRefs": [{"name": "market-tickwatch-gateway", "port": 8080}]}
+    ]
+    assert of_kind(objects, "Ingress")[0]["spec"]["tls"] == [
+        {"hosts": ["markets.example.com"], "secretName": "markets-tls"}
+    ]
 
 
 @every_scenario

@@ -62,6 +62,8 @@ def test_the_schema_refuses(values, words):
             [*EXTERNAL, "--set", "query.autoscaling.enabled=true,query.autoscaling.minReplicas=9"],
             "minReplicas is above query.autoscaling.maxReplicas",
         ),
+        ([*EXTERNAL, "--set", "gateway.ingress.enabled=true"], "needs gateway.ingress.host"),
+        ([*EXTERNAL, "--set", "gateway.httpRoute.enabled=true"], "needs gateway.httpRoute.parentRefs"),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(arguments, words):

@@ -22,8 +22,8 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "tickwatch.serviceAccountName" .root }}
-  automountServiceAccountToken: false
+  serviceAccountName: {{ include "tickwatch.serviceAccountName" (dict "root" .root "role" "collector") }}
+  automountServiceAccountToken: {{ .root.Values.customResources.markets }}
   enableServiceLinks: false
   {{- if not .loop }}
   restartPolicy: Never
@@ -44,7 +44,7 @@ spec:
       securityContext:
         {{- include "tickwatch.securityContext" .root | nindent 8 }}
       volumeMounts:
-        {{- include "tickwatch.volumeMounts" .root | nindent 8 }}
+        {{- include "tickwatch.volumeMounts" . | nindent 8 }}
   volumes:
-    {{- include "tickwatch.volumes" .root | nindent 4 }}
+    {{- include "tickwatch.volumes" . | nindent 4 }}
 {{- end -}}

@@ -15,11 +15,14 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Each role that has rights of its own has an identity of its own. Takes root, and role where it is such a role. */ -}}
 {{- define "tickwatch.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create -}}
-{{- default (include "tickwatch.fullname" .) .Values.serviceAccount.name -}}
+{{- $values := .root.Values.serviceAccount -}}
+{{- if $values.create -}}
+{{- $name := default (include "tickwatch.fullname" .root) $values.name -}}
+{{- ternary (printf "%s-%s" $name .role) $name (has .role (list "collector" "alerter")) -}}
 {{- else -}}
-{{- default "default" .Values.serviceAccount.name -}}
+{{- default "default" $values.name -}}
 {{- end -}}
 {{- end -}}
 
@@ -104,7 +107,7 @@ influxdb+http://{{ include "tickwatch.fullname" . }}-influxdb:8086/{{ .Values.in
 {{- if and .Values.store.url (not .Values.store.existingSecret.name) -}}
 {{- fail "store.url needs a token. Make a Secret (kubectl create secret generic NAME --from-literal=token=…) and set store.existingSecret.name=NAME." -}}
 {{- end -}}
-{{- range $role := list "query" "alerter" -}}
+{{- range $role := list "query" "alerter" "gateway" -}}
 {{- $values := index $.Values $role -}}
 {{- if lt (int $values.terminationGracePeriodSeconds) (int (add $values.drainSeconds 15)) -}}
 {{- fail (printf "%s.terminationGracePeriodSeconds (%d) must be at least %s.drainSeconds plus 15 (%d), or open calls are cut." $role (int $values.terminationGracePeriodSeconds) $role (int (add $values.drainSeconds 15))) -}}
@@ -112,5 +115,11 @@ influxdb+http://{{ include "tickwatch.fullname" . }}-influxdb:8086/{{ .Values.in
 {{- end -}}
 {{- if and .Values.query.autoscaling.enabled (gt (int .Values.query.autoscaling.minReplicas) (int .Values.query.autoscaling.maxReplicas)) -}}
 {{- fail "query.autoscaling.minReplicas is above query.autoscaling.maxReplicas." -}}
+{{- end -}}
+{{- if and .Values.gateway.ingress.enabled (not .Values.gateway.ingress.host) -}}
+{{- fail "gateway.ingress.enabled=true needs gateway.ingress.host." -}}
+{{- end -}}
+{{- if and .Values.gateway.httpRoute.enabled (not .Values.gateway.httpRoute.parentRefs) -}}
+{{- fail "gateway.httpRoute.enabled=true needs gateway.httpRoute.parentRefs: the Gateway that the route belongs to." -}}
 {{- end -}}
 {{- end -}}

@@ -73,26 +73,42 @@ Environment variables, each name once: server-side apply refuses a list with a n
 {{- end }}
 {{- end -}}
 
-{{- /* The settings and the token, which every role mounts. */ -}}
+{{- /* The settings, and the store's token for who calls the store. Each takes root and storeless. */ -}}
 {{- define "tickwatch.volumeMounts" -}}
 - {name: config, mountPath: /etc/tickwatch, readOnly: true}
+{{- if not .storeless }}
 - {name: store-token, mountPath: /run/secrets/tickwatch/store, readOnly: true}
+{{- end }}
 {{- end -}}
 
 {{- define "tickwatch.volumes" -}}
 - name: config
   configMap:
-    name: {{ include "tickwatch.fullname" . }}
+    name: {{ include "tickwatch.fullname" .root }}
+{{- if not .storeless }}
 - name: store-token
   secret:
-    secretName: {{ include "tickwatch.tokenSecret" . }}
+    secretName: {{ include "tickwatch.tokenSecret" .root }}
     defaultMode: 0440
     items:
-      - key: {{ include "tickwatch.tokenKey" . }}
+      - key: {{ include "tickwatch.tokenKey" .root }}
         path: token
+{{- end }}
 {{- end -}}
 
-{{- /* The pod of a role that serves gRPC. Takes root, role, values, service (its gRPC name), port and env. */ -}}
+{{- /* What a probe calls. Takes a role as below, and asks: liveness or readiness. */ -}}
+{{- define "tickwatch.probe" -}}
+{{- if .service -}}
+grpc: {port: {{ .port }}, service: {{ ternary "liveness" .service (eq .asks "liveness") }}}
+{{- else -}}
+httpGet: {port: {{ .portName }}, path: {{ ternary "/healthz" "/readyz" (eq .asks "liveness") }}}
+{{- end -}}
+{{- end -}}
+
+{{- /*
+The pod of a role that serves. Takes root, role, values, port, portName, env, and service, its gRPC name, where it serves
+gRPC. With callsApiServer it has a token for the API server; with storeless it has none for the store.
+*/ -}}
 {{- define "tickwatch.serverPod" -}}
 metadata:
   labels:
@@ -107,8 +123,8 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "tickwatch.serviceAccountName" .root }}
-  automountServiceAccountToken: false
+  serviceAccountName: {{ include "tickwatch.serviceAccountName" . }}
+  automountServiceAccountToken: {{ default false .callsApiServer }}
   # Variables such as TICKWATCH_QUERY_PORT, which links would set, read like settings.
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds }}
@@ -124,21 +140,21 @@ spec:
       env:
         {{- include "tickwatch.env" (dict "env" .env "extra" .values.extraEnv) | nindent 8 }}
       ports:
-        - {name: grpc, containerPort: {{ .port }}}
+        - {name: {{ .portName }}, containerPort: {{ .port }}}
         {{- if .root.Values.metrics.enabled }}
         - {name: metrics, containerPort: 9464}
         {{- end }}
       # Readiness follows what the role depends on, liveness the process alone: no store that is away gets pods killed.
       startupProbe:
-        grpc: {port: {{ .port }}, service: liveness}
+        {{- include "tickwatch.probe" (set . "asks" "liveness") | nindent 8 }}
         periodSeconds: 1
         failureThreshold: 60
       readinessProbe:
-        grpc: {port: {{ .port }}, service: {{ .service }}}
+        {{- include "tickwatch.probe" (set . "asks" "readiness") | nindent 8 }}
         periodSeconds: 2
         timeoutSeconds: 2
       livenessProbe:
-        grpc: {port: {{ .port }}, service: liveness}
+        {{- include "tickwatch.probe" (set . "asks" "liveness") | nindent 8 }}
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
@@ -147,12 +163,12 @@ spec:
       securityContext:
         {{- include "tickwatch.securityContext" .root | nindent 8 }}
       volumeMounts:
-        {{- include "tickwatch.volumeMounts" .root | nindent 8 }}
+        {{- include "tickwatch.volumeMounts" . | nindent 8 }}
   volumes:
-    {{- include "tickwatch.volumes" .root | nindent 4 }}
+    {{- include "tickwatch.volumes" . | nindent 4 }}
 {{- end -}}
 
-{{- /* The two Services of a role that serves gRPC: one address, and one that names every pod. */ -}}
+{{- /* The two Services of a role that serves: one address, and one that names every pod. */ -}}
 {{- define "tickwatch.services" -}}
 apiVersion: v1
 kind: Service
@@ -163,10 +179,9 @@ spec:
   selector:
     {{- include "tickwatch.selectorLabels" . | nindent 4 }}
   ports:
-    - {name: grpc, port: {{ .values.service.port }}, targetPort: grpc, appProtocol: kubernetes.io/h2c}
+    - {name: {{ .portName }}, port: {{ .values.service.port }}, targetPort: {{ .portName }}, appProtocol: {{ ternary "kubernetes.io/h2c" "http" (eq .portName "grpc") }}}
 ---
-# Names every pod: dns:///{{ .name }}-headless.NAMESPACE:{{ .port }} with round_robin spreads calls, which one connection to the
-# other Service does not.
+# Names every pod: for clients that balance by themselves, and for Prometheus.
 apiVersion: v1
 kind: Service
 metadata:
@@ -176,7 +191,7 @@ spec:
   selector:
     {{- include "tickwatch.selectorLabels" . | nindent 4 }}
   ports:
-    - {name: grpc, port: {{ .port }}, targetPort: grpc, appProtocol: kubernetes.io/h2c}
+    - {name: {{ .portName }}, port: {{ .port }}, targetPort: {{ .portName }}, appProtocol: {{ ternary "kubernetes.io/h2c" "http" (eq .portName "grpc") }}}
     {{- if .root.Values.metrics.enabled }}
     - {name: metrics, port: 9464, targetPort: metrics}
     {{- end }}

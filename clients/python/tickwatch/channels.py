@@ -1,7 +1,9 @@
 """How a channel to Tickwatch is set up: what every caller needs and few get right.
 
 Keepalive stays slower than the servers' limit. Retries are the channel's own (service config), for UNAVAILABLE alone.
-Calls go round-robin over all addresses of the name, and only to servers that say they serve.
+Calls go round-robin over all addresses of a name (`dns:///NAME:PORT`), and only to servers that say they serve. A plain
+HOST:PORT is one address, such as a balancer's: there is no other to prefer, and a server that drains, which says it
+does not serve, answers until it closes the connection; the next one then leads elsewhere.
 """
 
 from __future__ import annotations
@@ -28,11 +30,14 @@ KEEPALIVE_SECONDS = 30
 """Servers allow a ping every 10 s; a margin of three survives a late server and an early client."""
 
 
-def service_config(service: Service) -> dict[str, Any]:
-    """Return a channel's service config (https://github.com/grpc/grpc/blob/master/doc/service_config.md)."""
+def service_config(service: Service, *, health: bool = True) -> dict[str, Any]:
+    """Return a channel's service config (https://github.com/grpc/grpc/blob/master/doc/service_config.md).
+
+    `health` keeps calls from servers whose health says that they do not serve.
+    """
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
-        "healthCheckConfig": {"serviceName": service.name},
+        **({"healthCheckConfig": {"serviceName": service.name}} if health else {}),
         "methodConfig": [
             {
                 "name": [{"service": service.name}],
@@ -80,7 +85,8 @@ def open_channel(
     streaming: bool = False,
 ) -> grpc.aio.Channel:
     """Open a channel to a service; `options` come last and win."""
-    config = ("grpc.service_config", json.dumps(service_config(service)))
+    several = "/" in target or "," in target
+    config = ("grpc.service_config", json.dumps(service_config(service, health=several)))
     merged = dict((config, *_COMMON, *(_STREAMING if streaming else ()), *options))
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=tuple(merged.items()))

@@ -117,15 +117,38 @@ async def test_a_rolling_restart_fails_no_call() -> None:
         assert answered(registries[0]) == stopped
 
 
-async def test_a_service_that_loads_says_so() -> None:
-    """Who asks too early is told that the service is loading, not what a channel thinks of its backends."""
+@pytest.mark.parametrize(("scheme", "words"), [("", "still being loaded"), ("dns:///", "still loading")])
+async def test_a_service_that_loads_says_so(scheme: str, words: str) -> None:
+    """Who asks too early is told that the service is loading, by itself or, where a channel chooses, by the channel."""
     store = make_store()
     store.close()
     async with (
         serve(store, wait=False) as service,
-        tickwatch.Client(service.server.address, timeout_seconds=2) as client,
+        tickwatch.Client(f"{scheme}{service.server.address}", timeout_seconds=2) as client,
     ):
-        with pytest.raises(tickwatch.UnavailableError, match="still loading") as error:
+        with pytest.raises(tickwatch.UnavailableError, match=words) as error:
             await client.get_history("SIM:AAA", "price")
 
     assert error.value.reason == "NOT_READY"
+
+
+async def test_one_address_is_asked_until_it_closes() -> None:
+    """A plain HOST:PORT, as of a balancer, is asked while its server drains: nothing is refused that is answered."""
+    drained, clock = asyncio.Event(), ManualClock(NOW)
+
+    async def sleep(_seconds: float) -> None:
+        await drained.wait()
+
+    clock.sleep = sleep  # type: ignore[method-assign]
+    async with serve(make_store(make_market(["SIM:AAA"])), clock=clock, drain_seconds=5.0) as service:
+        async with tickwatch.Client(service.server.address, timeout_seconds=20) as client:
+            await client.get_history("SIM:AAA", "price")
+            draining = asyncio.create_task(service.server.drain())
+            await asyncio.sleep(0)
+            answers = [await client.get_history("SIM:AAA", "price") for _ in range(50)]
+        serving = service.server.serving
+        drained.set()
+        await draining
+
+    assert len(answers) == 50
+    assert not serving

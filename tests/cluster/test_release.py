@@ -1,0 +1,296 @@
+"""A release from its installation to its end, on a real cluster: every test finds it as the one before has left it.
+
+The whole takes minutes, because runs come each minute; what can be told of them together is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+from collections.abc import Iterator
+from contextlib import aclosing
+from itertools import pairwise
+
+import pytest
+import tickwatch
+
+from tests.support.load import under_load
+from tests.support.needs import ROOT
+from tests.support.release import NAME, SELECTOR, Commands, documented, eventually, image_values, own_namespace
+
+RULE = [{"name": "any-price", "selector": {"measures": ["price"]}, "threshold": {"above": 0}}]
+"""A rule that every point of a price breaks, so that nobody waits for a market to move."""
+
+COLLECTOR = f"{SELECTOR},app.kubernetes.io/component=collector"
+QUERY = f"{SELECTOR},app.kubernetes.io/component=query"
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[Commands]:
+    """Give a namespace for the release."""
+    with own_namespace() as commands:
+        yield commands
+
+
+@pytest.fixture(scope="module")
+def installed(namespace: Commands) -> str:
+    """Install as the README says, word for word but for the image's name; return what that printed."""
+    block = documented("README.md", "helm install tickwatch")
+    default = "--set image.repository=tickwatch --set image.tag=dev"
+    assert default in block
+    return namespace.shell(block.replace(default, image_values()) + "kill %1\n")
+
+
+@pytest.fixture(scope="module")
+def release(namespace: Commands, installed: str) -> Commands:
+    """Give the namespace with the release in it."""
+    return namespace
+
+
+def runs(commands: Commands) -> list[dict[str, object]]:
+    """Return what the runs that are kept have printed, the oldest first."""
+    printed = commands.kubectl("logs", "-l", COLLECTOR, "--tail=-1", "--ignore-errors")
+    lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    return sorted((line for line in lines if "slot" in line), key=lambda line: str(line["slot"]))
+
+
+def metrics(commands: Commands) -> list[tickwatch.Metric]:
+    """Ask for the metrics, through a port-forward, until there is an answer."""
+
+    async def ask(address: str) -> list[tickwatch.Metric]:
+        async with tickwatch.Client(address, timeout_seconds=30) as client:
+            return [metric async for metric in client.list_metrics()]
+
+    with commands.forwarded(f"{NAME}-query", 50051) as address:
+        return asyncio.run(ask(address))
+
+
+def point_counts(commands: Commands) -> dict[str, int]:
+    """Return how many minutes of the last day each metric's price has."""
+    return {metric.name: metric.measures[0].point_count for metric in metrics(commands)}
+
+
+def test_the_readme_ends_with_prices(installed):
+    """The README's commands, typed as they stand, pass the release's own test and end with a ranking of prices."""
+    assert "PASSED" in installed
+    ranking = installed.rpartition("PASSED")[2]
+    assert "Stddev of price" in ranking
+    for metric in ("SIM:BTCUSD", "SIM:ETHUSD", "SIM:XRPUSD"):
+        assert metric in ranking
+
+
+def test_the_cron_job_ticks(release):
+    """Two runs in a row, started by the cluster's own controller, each write the slot before their scheduled minute."""
+
+    def two() -> list[dict[str, object]] | None:
+        done = [run for run in runs(release) if run["exit_code"] == 0]
+        return done if len(done) >= 2 else None
+
+    found = eventually("two runs", two, within=180)
+
+    slots = [dt.datetime.fromisoformat(str(run["slot"])) for run in found]
+    assert {later - earlier for earlier, later in pairwise(slots)} == {dt.timedelta(minutes=1)}
+    assert [run["points"] for run in found] == [15] * len(found)
+    scheduled = {int(job["metadata"]["name"].rpartition("-")[2]) for job in release.get("jobs", "-l", COLLECTOR)}
+    assert {int(slot.timestamp()) // 60 + 1 for slot in slots} <= scheduled
+
+
+def test_identities_may_do_what_they_need_and_no_more(release):
+    """Asked by impersonation, the API server grants each identity its rights, and no other."""
+    lease = f"leases/{NAME}-alerter"
+    for identity, verb, what, expected in (
+        (f"{NAME}-alerter", "update", lease, "yes"),
+        (f"{NAME}-alerter", "get", lease, "yes"),
+        (f"{NAME}-alerter", "update", "leases/another", "no"),
+        (f"{NAME}-alerter", "create", "leases", "no"),
+        (f"{NAME}-alerter", "get", f"secrets/{NAME}-influxdb-auth", "no"),
+        (f"{NAME}-alerter", "create", "pods", "no"),
+        (f"{NAME}-collector", "get", f"secrets/{NAME}-influxdb-auth", "no"),
+        (f"{NAME}-collector", "update", lease, "no"),
+        (NAME, "list", "pods", "no"),
+        (NAME, "list", "secrets", "no"),
+        (NAME, "get", lease, "no"),
+    ):
+        subject = f"--as=system:serviceaccount:{release.namespace}:{identity}"
+        answer = release.shell(f"kubectl auth can-i {verb} {what} {subject} || true").strip()
+        assert answer.splitlines()[-1] == expected, f"{identity} {verb} {what}"
+
+
+def test_one_alerter_holds_the_lease(release):
+    """Of two alerters one holds the release's Lease, by its pod's name, and both are ready."""
+    release.kubectl("rollout", "status", f"deployment/{NAME}-alerter", "--timeout=180s")
+    selector = f"{SELECTOR},app.kubernetes.io/component=alerter"
+    names = [pod["metadata"]["name"] for pod in release.get("pods", "-l", selector)]
+
+    holder = release.get("lease", f"{NAME}-alerter")[0]["spec"]["holderIdentity"]
+
+    assert len(names) == 2
+    assert sum(holder.startswith(name) for name in names) == 1
+
+
+def test_an_upgrade_under_load_fails_no_call(release):
+    """Query and alerter are replaced pod by pod: no call fails, watches go on where they were, no slot is left out."""
+    pods_before = {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
+    targets = (f"dns:///{NAME}-query-headless:50051", f"{NAME}-query:50051")
+    with under_load(release, *targets) as load:
+        release.run(
+            "helm", "upgrade", NAME, "charts/tickwatch", "--reuse-values", f"--set-json=rules={json.dumps(RULE)}"
+        )
+        release.kubectl("rollout", "status", f"deployment/{NAME}-query", "--timeout=180s")
+
+        def replaced() -> bool:
+            return not pods_before & {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
+
+        eventually("the old pods' end", replaced, within=120)
+        report = load.stop()
+
+    assert report["failures"] == []
+    assert report["calls"] > 100
+    assert report["breaks"], "no watch was broken, so that nothing was resumed"
+    slots = sorted(set(report["slots"]))
+    moments = [dt.datetime.fromisoformat(slot) for slot in slots]
+    assert all(later - earlier == dt.timedelta(minutes=1) for earlier, later in pairwise(moments))
+
+
+def test_a_breach_comes_through_the_stream(release):
+    """A point that breaks a rule of the release's values arrives at a subscriber outside the cluster."""
+    release.kubectl("rollout", "status", f"deployment/{NAME}-alerter", "--timeout=180s")
+
+    async def first_breach(address: str) -> tickwatch.Event:
+        async with (
+            asyncio.timeout(180),
+            tickwatch.AlertClient(address, timeout_seconds=60) as client,
+            aclosing(client.watch_breaches(rules=["any-price"])) as items,
+        ):
+            async for item in items:
+                if isinstance(item, tickwatch.Event):
+                    return item
+        raise AssertionError("the stream ended")
+
+    with release.forwarded(f"{NAME}-alerter", 50052) as address:
+        breach = asyncio.run(first_breach(address))
+
+    assert (breach.rule, breach.kind, breach.measure) == ("any-price", "breach", "price")
+    assert breach.value is not None
+    assert breach.value > 0
+
+
+def test_a_killed_pod_costs_no_call(release):
+    """A query pod that is killed without warning is replaced, and its calls are answered by the others."""
+    release.kubectl("rollout", "status", f"deployment/{NAME}-query", "--timeout=180s")
+    victim = release.get("pods", "-l", QUERY)[0]["metadata"]["name"]
+    with under_load(release, f"dns:///{NAME}-query-headless:50051") as load:
+        release.kubectl("delete", "pod", victim, "--grace-period=0", "--force")
+
+        def replaced() -> bool:
+            names = {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
+            status = release.get("deployment", f"{NAME}-query")[0]["status"]
+            return victim not in names and status.get("readyReplicas", 0) == 2
+
+        eventually("the pod's replacement", replaced, within=120)
+        report = load.stop()
+
+    assert report["failures"] == []
+    assert report["calls"] > 20
+
+
+def test_influxdb_restarts_with_its_volume(release):
+    """A new pod of InfluxDB has the points of the old one, no other pod is restarted for it, and runs write again."""
+    before = point_counts(release)
+    restarts = {pod["metadata"]["name"]: pod for pod in release.get("pods", "-l", QUERY)}
+    known = {str(run["slot"]) for run in runs(release)}
+
+    release.kubectl("delete", "pod", f"{NAME}-influxdb-0")
+    release.kubectl("rollout", "status", f"statefulset/{NAME}-influxdb", "--timeout=180s")
+
+    def written_again() -> bool:
+        return any(run["exit_code"] == 0 and str(run["slot"]) > max(known) for run in runs(release))
+
+    eventually("a run after the restart", written_again, within=180)
+    release.kubectl("rollout", "restart", f"deployment/{NAME}-query")  # who reads the store anew finds it all
+    release.kubectl("rollout", "status", f"deployment/{NAME}-query", "--timeout=180s")
+    after = point_counts(release)
+    assert after.keys() == before.keys()
+    assert all(after[name] >= before[name] for name in before)
+    assert all(
+        status["restartCount"] == 0 for pod in restarts.values() for status in pod["status"]["containerStatuses"]
+    )
+
+
+def test_a_run_is_divided_among_shards(release):
+    """As an Indexed Job each shard takes its share of the metrics, and together they have all of them."""
+    release.run("helm", "upgrade", NAME, "charts/tickwatch", "--reuse-values", "--set=collector.shards=3")
+    release.kubectl("create", "job", "by-hand", f"--from=cronjob/{NAME}-collector")
+    release.kubectl("wait", "--for=condition=Complete", "job/by-hand", "--timeout=120s")
+
+    printed = release.kubectl("logs", "-l", "batch.kubernetes.io/job-name=by-hand", "--tail=-1")
+    lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    release.kubectl("delete", "job", "by-hand")
+    assert sorted(str(line["shard"]) for line in lines) == ["0/3", "1/3", "2/3"]
+    assert sum(line["points"] for line in lines) == 15
+
+
+def test_points_come_back_from_a_backup(release, tmp_path):
+    """What the documented commands have saved, the documented commands bring back after everything has been deleted."""
+    release.kubectl("patch", "cronjob", f"{NAME}-collector", "--patch", '{"spec": {"suspend": true}}')
+    before = point_counts(release)
+    release.shell(documented("docs/operations.md", "# backup"), folder=tmp_path)
+    delete = """
+token=$(kubectl get secret tickwatch-influxdb-auth -o jsonpath='{.data.token}' | base64 -d)
+kubectl port-forward service/tickwatch-influxdb 18087:8086 >/dev/null & forward=$!
+until curl -fsS http://127.0.0.1:18087/health >/dev/null 2>&1; do sleep 0.5; done
+curl -fsS -H "Authorization: Token $token" 'http://127.0.0.1:18087/api/v2/delete?org=tickwatch&bucket=metrics' \
+  -d '{"start": "2000-01-01T00:00:00Z", "stop": "2100-01-01T00:00:00Z"}'
+kill $forward
+kubectl rollout restart deployment/tickwatch-query
+kubectl rollout status deployment/tickwatch-query --timeout=180s
+"""
+    release.shell(delete)
+    emptied = point_counts(release)
+
+    release.shell(documented("docs/operations.md", "# restore"), folder=tmp_path)
+    release.kubectl("rollout", "status", f"deployment/{NAME}-query", "--timeout=180s")
+
+    after = point_counts(release)
+    release.kubectl("patch", "cronjob", f"{NAME}-collector", "--patch", '{"spec": {"suspend": false}}')
+    assert emptied == {}
+    assert after.keys() == before.keys()
+    assert all(after[name] >= before[name] - 10 for name in before), "the day's window moved on a few minutes at most"
+
+
+def test_a_rollback_brings_back_the_first_release(release):
+    """`helm rollback` to the first revision takes the rules and the shards away again, and the release serves."""
+    release.run("helm", "rollback", NAME, "1", "--wait", "--timeout", "180s")
+
+    config = release.get("configmap", NAME)[0]["data"]
+    assert "rules.yaml" not in config
+    assert release.get("cronjob", f"{NAME}-collector")[0]["spec"]["jobTemplate"]["spec"].get("completions") != 3
+    assert metrics(release)
+
+
+def test_nothing_is_left_but_what_is_said(release):
+    """Uninstalled, a release leaves InfluxDB's claim and Secret; the documented command deletes these, too."""
+    kinds = (
+        "all,configmap,secret,serviceaccount,role,rolebinding,lease,poddisruptionbudget,networkpolicy,"
+        "horizontalpodautoscaler,persistentvolumeclaim"
+    )
+
+    def left() -> set[str]:
+        items = release.get(kinds, "-l", SELECTOR)
+        return {f"{item['kind']}/{item['metadata']['name']}" for item in items}
+
+    release.run("helm", "uninstall", NAME, "--wait", "--timeout", "180s")
+    kept = {f"PersistentVolumeClaim/data-{NAME}-influxdb-0", f"Secret/{NAME}-influxdb-auth"}
+    eventually("the pods' end", lambda: left() == kept, within=120)
+
+    command = f"kubectl delete pvc,secret -l {SELECTOR},app.kubernetes.io/component=influxdb"
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert command in page
+    release.shell(command)
+    everything = [
+        f"{item['kind']}/{item['metadata']['name']}"
+        for item in release.get(kinds)
+        if item["metadata"]["name"] not in {"default", "kube-root-ca.crt"}
+    ]
+    assert everything == []

@@ -1,0 +1,142 @@
+"""A release on a real cluster: commands as a user types them, in a namespace of their own, and what they leave.
+
+The namespace is the current one of a kubeconfig of the test's own, so that documented commands run word for word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.support.needs import ROOT, require_cluster, require_program
+
+IMAGE = os.environ.get("TICKWATCH_TEST_IMAGE", "tickwatch:dev")
+"""The image that the cluster's nodes have."""
+
+NAME = "tickwatch"
+SELECTOR = f"app.kubernetes.io/instance={NAME}"
+
+_Found = TypeVar("_Found")
+
+
+class Commands:
+    """Commands of a user whose current namespace this is."""
+
+    def __init__(self, namespace: str, kubeconfig: Path) -> None:
+        self.namespace = namespace
+        folders = {str(require_program(name).parent) for name in ("kubectl", "helm")}
+        path = os.pathsep.join([str(ROOT / ".venv" / "bin"), *sorted(folders), os.environ["PATH"]])
+        self.environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "PATH": path}
+
+    def shell(self, script: str, *, folder: Path = ROOT, timeout: float = 300.0) -> str:
+        """Run a script, each of whose commands must succeed, and return what it printed."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def run(self, *command: str, timeout: float = 300.0, document: object = None, fails: bool = False) -> str:
+        """Run one command and return what it printed; `document` goes in as JSON, and `fails` is what it must do."""
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            input=None if document is None else json.dumps(document),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done.stderr if fails else done.stdout
+
+    def kubectl(self, *words: str, timeout: float = 300.0, document: object = None) -> str:
+        """Run kubectl."""
+        return self.run("kubectl", *words, timeout=timeout, document=document)
+
+    def get(self, *words: str) -> list[dict[str, Any]]:
+        """Return objects, such as those of `pods -l …`."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", *words, "-o", "json"))
+        return list(found["items"]) if "items" in found else [found]
+
+    @contextmanager
+    def forwarded(self, service: str, port: int) -> Iterator[str]:
+        """Yield an address of this machine at which a Service answers."""
+        forward = subprocess.Popen(
+            ["kubectl", "port-forward", f"service/{service}", f":{port}"],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            assert forward.stdout is not None
+            for line in forward.stdout:
+                if found := re.search(r"Forwarding from (127\.0\.0\.1:\d+)", line):
+                    yield found[1]
+                    return
+            raise AssertionError(f"the port of {service} was not forwarded")
+        finally:
+            forward.terminate()
+            forward.communicate()
+
+
+@contextmanager
+def own_namespace() -> Iterator[Commands]:
+    """Make a namespace that admits only restricted pods, for as long as the context lasts."""
+    require_cluster()
+    name = f"tickwatch-test-{secrets.token_hex(4)}"
+    with tempfile.TemporaryDirectory() as folder:
+        kubeconfig = Path(folder, "kubeconfig")
+        kubectl = str(require_program("kubectl"))
+        flat = subprocess.run([kubectl, "config", "view", "--flatten", "--raw"], capture_output=True, check=True)
+        kubeconfig.touch(mode=0o600)
+        kubeconfig.write_bytes(flat.stdout)
+        commands = Commands(name, kubeconfig)
+        commands.kubectl("create", "namespace", name)
+        try:
+            commands.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+            commands.kubectl("config", "set-context", "--current", f"--namespace={name}")
+            yield commands
+        finally:
+            commands.kubectl("delete", "namespace", name, "--timeout=120s")
+
+
+def image_values() -> str:
+    """Return the flags that name the image under test."""
+    repository, _, tag = IMAGE.rpartition(":")
+    return f"--set image.repository={repository} --set image.tag={tag}"
+
+
+def documented(page: str, contains: str) -> str:
+    """Return the one block of shell commands of a page that contains these words."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if contains in block]
+    assert len(blocks) == 1, f"{page} has {len(blocks)} blocks with {contains!r}"
+    return str(blocks[0])
+
+
+def eventually(what: str, find: Callable[[], _Found | None], *, within: float) -> _Found:
+    """Ask until something is found; fails after `within` seconds, saying what was waited for."""
+    deadline = time.monotonic() + within
+    while True:
+        if found := find():
+            return found
+        assert time.monotonic() < deadline, f"{what}: not within {within:.0f} s"
+        time.sleep(1)
