@@ -15,7 +15,6 @@ import { Stream } from "./stream.js";
 import { Trial } from "./trial.js";
 
 const HIDDEN_FOR = 30_000;
-const WIDE = matchMedia("(min-width: 821px)");
 
 const market = new Market();
 const breaches = new Breaches();
@@ -240,7 +239,6 @@ function view(name) {
 }
 
 for (const button of document.querySelectorAll("[data-show]")) button.addEventListener("click", () => view(button.dataset.show));
-WIDE.addEventListener("change", () => dispatchEvent(new Event("resize")));
 
 const THEMES = ["system", "dark", "light"];
 const SIGNS = { system: "◐", dark: "☾", light: "☀" };

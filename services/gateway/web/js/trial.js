@@ -102,7 +102,8 @@ export class Trial {
     for (const { kind, time } of events) if (kind === "breach") counts[Math.min(counts.length - 1, Math.floor((time - start) / HOUR))] += 1;
     const most = Math.max(1, ...counts);
     const box = byId("trial-hours");
-    box.hidden = false;
+    box.hidden = events.length === 0;
+    if (box.hidden) return;
     box.setAttribute("aria-label", `Breaches by the hour, ${Math.max(...counts)} at most`);
     box.replaceChildren(...counts.map((count, place) => {
       const bar = make("span", { className: "hour", title: `${clock(start + place * HOUR)} UTC: ${count}` });
