@@ -1,4 +1,4 @@
-"""Values from a store as evaluation wants them: the rows of given series, in their order, with or without points."""
+"""Values from a store as evaluation wants them: the rows of given series, or columns as points, or some of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.alerter.evaluation import Block
-from services.core.model import Series, Window
+from services.alerter.states import Flags
+from services.core.model import Points, Series, Window, WindowColumns
 from services.core.store.base import MetricReader
 
 _FEW_SERIES = 4
@@ -26,3 +27,26 @@ def block_of(reader: MetricReader, series: Sequence[Series], window: Window) -> 
             if each in places:
                 values[places[each]] = columns.values[row]
     return Block(window.start, values)
+
+
+def points_of(columns: WindowColumns) -> Points:
+    """Return what a window holds as points."""
+    rows, places = np.nonzero(~np.isnan(columns.values))
+    return Points(
+        columns.series,
+        rows.astype(np.int32),
+        places + columns.window.start,
+        columns.values[rows, places],
+        columns.qualities[rows, places],
+    )
+
+
+def select(points: Points, which: Flags) -> Points:
+    """Return some of the points."""
+    return Points(
+        points.series,
+        points.series_index[which],
+        points.slots[which],
+        points.values[which],
+        points.qualities[which],
+    )

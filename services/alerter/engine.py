@@ -12,10 +12,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
+from services.alerter.columns_of import points_of, select
 from services.alerter.evaluator import Evaluator, Watched, slots_kept
 from services.alerter.logged import LoggedEvents
 from services.alerter.recent import Recent
-from services.alerter.reevaluation import evaluate_again
+from services.alerter.reevaluation import evaluate_again, withdrawal
 from services.alerter.rulebook import RuleBook
 from services.core.breach_documents import AlertState, state_from_text, state_text
 from services.core.breaches import Checkpoint, Event, LogEntry, Position
@@ -39,6 +40,8 @@ _CHUNK_SLOTS = 240
 _PAGE_ENTRIES = 1000
 _LONGEST_PAUSE_SECONDS = 10.0
 _AHEAD_SLOTS = 1
+_BACK_SLOTS = 2
+"""So far a clock may be set back as clocks are."""
 
 
 class Engine:
@@ -74,6 +77,7 @@ class Engine:
         self._grace = grace_seconds
         self._evaluator: Evaluator | None = None
         self._logged = LoggedEvents()
+        self._early = Points.of(())
         self._mark = Mark("")
         self._end: Position | None = None
         self._written: AlertState | None = None
@@ -156,17 +160,20 @@ class Engine:
             _log.warning("evaluation was away for over a day: the slots before the last day are skipped")
             skipped = Slot(complete - CATCH_UP_SLOTS)
             state = dataclasses.replace(state, evaluated=skipped, began=Slot(skipped + 1), ahead={})
-        self._read_log(complete)
+        self._read_log(complete, state)
+        state, withdrawn = self._not_of_the_future(state, complete)
         rules = self._rules.refresh()
         start = state.evaluated + 1 - slots_kept(rules.rules)
         # Up to the slot in progress: what has been written of it is before the mark, and would never be heard of again.
-        recent = Recent(complete + 2 - start, Slot(complete + 2))
-        recent.fill(self._reader.read_window(Window(Slot(start), Slot(complete + 2))))
+        end = Slot(max(complete, state.evaluated) + 1 + _AHEAD_SLOTS)
+        recent = Recent(end - start, end)
+        recent.fill(self._reader.read_window(Window(Slot(start), end)))
+        self._early = points_of(self._reader.read_window(Window(end, Slot(end + DAY_SLOTS))))
         evaluator = Evaluator(recent, state)
         self._mark, missed = self._since(Mark(state.mark), present)
         removed = evaluator.adopt(rules.rules, rules.expected)
         self._evaluator = evaluator
-        self._append(removed)
+        self._append([*withdrawn, *removed])
         self._reevaluate(
             [(series, slot) for series, slot, _, _ in missed.rows() if evaluator.has_evaluated(series, slot)]
         )
@@ -182,9 +189,32 @@ class Engine:
                 return changes.mark, changes.points
         return present, Points.of(())
 
-    def _read_log(self, complete: int) -> None:
-        """Remember what the log says of the last day."""
+    def _not_of_the_future(self, state: AlertState, complete: Slot) -> tuple[AlertState, list[Event]]:
+        """Go back to the present if a clock that was fast has had evaluation run ahead of it.
+
+        Returns what to go on from, and the withdrawals of what was logged of slots that had not been yet. Where the
+        points are as far ahead, it is the present clock that is wrong, and evaluation waits for it.
+        """
+        if not self._is_ahead(state.evaluated, complete):
+            return state, []
+        present = max(complete, self._reader.newest_run_slot() or complete)
+        _log.warning("the clock has gone back by %d minutes: evaluating from there again", state.evaluated - present)
+        withdrawn = [withdrawal(event) for event in self._logged.after(present)]
+        episodes = tuple(self._logged.all_open_before(Slot(present + 1)))
+        began = Slot(min(state.began, present + 1))
+        return dataclasses.replace(state, evaluated=present, began=began, episodes=episodes, ahead={}), withdrawn
+
+    def _is_ahead(self, evaluated: Slot, complete: Slot) -> bool:
+        """Whether evaluation is ahead of both the clock and the points."""
+        if evaluated <= complete + _BACK_SLOTS:
+            return False
+        newest = self._reader.newest_run_slot()
+        return newest is None or evaluated > newest + _BACK_SLOTS
+
+    def _read_log(self, complete: int, state: AlertState) -> None:
+        """Remember what the log says of the last day, and what is open from before."""
         self._logged = LoggedEvents()
+        self._logged.add(episode.opening for episode in state.episodes)
         position = max(Position(Slot(complete - _REMEMBERED_SLOTS), 0), self._log.earliest())
         while entries := self._log.read_after(position, _PAGE_ENTRIES):
             self._logged.add(entry.event for entry in entries)
@@ -193,13 +223,15 @@ class Engine:
     # Going on.
 
     def _poll(self) -> None:
-        evaluator = self._present()
         now = self._clock.now()
         complete = last_complete_slot(now)
+        if self._is_ahead(self._present().evaluated, complete):
+            self._load()
+        evaluator = self._present()
         # The runs' records follow their points: read in this order, a slot is never closed before its points are in.
         runs = self._newest_runs() if evaluator.evaluated < complete else {}
         changes = self._reader.read_since(self._mark)
-        points = self._plausible(changes.points, complete + 1 + _AHEAD_SLOTS)
+        points = self._due(changes.points, complete + 1 + _AHEAD_SLOTS)
         late = evaluator.take(points)
         removed = evaluator.adopt(*self._rules_in_force())
         evaluator.close(complete, last_complete_slot(now - self._grace), runs)
@@ -226,15 +258,13 @@ class Engine:
         self._metrics.rules_loaded.set(0 if rules.error else 1)
         return rules.rules, rules.expected
 
-    def _plausible(self, points: Points, end: int) -> Points:
-        """Leave out points from the future, which a collector with a wrong clock has written."""
-        keep = points.slots < end
-        if keep.all():
-            return points
-        self._metrics.refused_points.inc(int((~keep).sum()))
-        return Points(
-            points.series, points.series_index[keep], points.slots[keep], points.values[keep], points.qualities[keep]
-        )
+    def _due(self, points: Points, end: int) -> Points:
+        """Return the points before `end`, and keep the others until then: a collector's clock is fast."""
+        self._metrics.refused_points.inc(int((points.slots >= end).sum()))
+        if len(self._early):
+            points = Points.concatenate([self._early, points])
+        self._early = select(points, points.slots >= end)
+        return select(points, points.slots < end) if len(self._early) else points
 
     def _reevaluate(self, late: Iterable[tuple[Series, Slot]]) -> None:
         """Evaluate again what late points touch, and append what that changes."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from services.core.breach_documents import OpenEpisode
 from services.core.breaches import Event, EventKind, Subject
+from services.core.model import Slot
 
 
 class LoggedEvents:
@@ -27,9 +28,14 @@ class LoggedEvents:
                 of_subject[event.id] = event
 
     def forget_before(self, slot: int) -> None:
-        """Drop what lies before a slot."""
+        """Drop what lies before a slot, but for the openings of episodes that are not over."""
         for key, events in list(self._events.items()):
-            kept = {name: event for name, event in events.items() if event.slot >= slot}
+            over = {event.opened_slot for event in events.values() if event.kind is EventKind.RESOLVED}
+            kept = {
+                name: event
+                for name, event in events.items()
+                if event.slot >= slot or (event.opening and event.opened_slot not in over)
+            }
             if kept:
                 self._events[key] = kept
             else:
@@ -38,6 +44,15 @@ class LoggedEvents:
     def since(self, rule: str, subject: Subject, slot: int) -> dict[str, Event]:
         """Return the events of a subject under a rule at or after a slot, by id."""
         return {name: each for name, each in self._events.get((rule, subject), {}).items() if each.slot >= slot}
+
+    def after(self, slot: int) -> list[Event]:
+        """Return the events of later slots, rule by rule and subject by subject."""
+        return [event for events in self._events.values() for event in events.values() if event.slot > slot]
+
+    def all_open_before(self, slot: Slot) -> Iterable[OpenEpisode]:
+        """Return all episodes that were open right before a slot."""
+        found = (self.open_before(rule, subject, slot) for rule, subject in self._events)
+        return (episode for episode in found if episode is not None)
 
     def open_before(self, rule: str, subject: Subject, slot: int) -> OpenEpisode | None:
         """Return the episode of a subject that was open right before a slot."""

@@ -21,7 +21,7 @@ from services.alerter.states import STALE_SLOTS, subject_of
 from services.core.breach_documents import OpenEpisode
 from services.core.breaches import Event, EventKind, Subject
 from services.core.model import Series, Slot, Slots, Window
-from services.core.rules import Rule
+from services.core.rules import Ratio, Rule
 from services.core.store.base import MetricReader
 
 
@@ -49,33 +49,47 @@ def evaluate_again(
 ) -> Correction:
     """Evaluate these series under a rule from the slot `since` through what was evaluated of each.
 
-    For a missing rule `series` are all of one exchange that the rule selects.
+    For a missing rule `series` are all of one exchange that the rule selects. A ratio's episode that was open by then
+    is evaluated from its opening on: what it froze there may be another number now.
     """
-    first, last = since - max(history(rule), STALE_SLOTS), int(through.max())
+    starts = np.array([_start(rule, subject_of(each), since, logged, began) for each in series], np.int64)
+    first, last = int(starts.min()) - max(history(rule), STALE_SLOTS), int(through.max())
     block = block_of(reader, series, Window(Slot(first), Slot(last + 1)))
     just_before = block.values[:, since - STALE_SLOTS - first : since - first]
     silent = {subject_of(each) for each, absent in zip(series, np.isnan(just_before), strict=True) if absent.all()}
-    subjects = [subject_of(each) for each in series]
-    everybody = {*subjects, *(Subject(each.exchange) for each in subjects)}
+    since_of = {subject_of(each): int(start) for each, start in zip(series, starts, strict=True)}
+    since_of |= {Subject(subject.exchange): since for subject in since_of}
     before = [
         dataclasses.replace(episode, stale=subject in silent)
-        for subject in sorted(everybody, key=lambda each: each.key)
-        if (episode := logged.open_before(rule.name, subject, since))
+        for subject, start in sorted(since_of.items(), key=lambda each: each[0].key)
+        if (episode := logged.open_before(rule.name, subject, Slot(start)))
     ]
-    state = restore(rule, series, since - 1, block, began=began, episodes=before)
+    state = restore(rule, series, starts - 1, block, began=began, episodes=before)
     state, found = step(state, block, through, rule)
     events = {event.id: event for event in to_events(found, state, rule)}
-    known = {name: event for subject in everybody for name, event in logged.since(rule.name, subject, since).items()}
+    known: dict[str, Event] = {}
+    for subject, start in since_of.items():
+        known |= logged.since(rule.name, subject, start)
     # An event whose episode has another opening now is another event, though under the same id.
     same = {name for name, event in known.items() if name in events and events[name].opened_slot == event.opened_slot}
-    gone = [_withdrawal(event) for name, event in known.items() if name not in same]
+    gone = [withdrawal(event) for name, event in known.items() if name not in same]
     news = [dataclasses.replace(event, late=True) for name, event in events.items() if name not in same]
     # Withdrawals first: what is logged again under its old id must not be taken back after that.
     corrections = (*sorted(gone, key=event_order), *sorted(news, key=event_order))
-    return Correction(corrections, frozenset(everybody), open_episodes(state, rule))
+    return Correction(corrections, frozenset(since_of), open_episodes(state, rule))
 
 
-def _withdrawal(event: Event) -> Event:
+def _start(rule: Rule, subject: Subject, since: Slot, logged: LoggedEvents, began: Slot) -> int:
+    """Return from which slot on a series is evaluated again."""
+    episode = logged.open_before(rule.name, subject, since) if isinstance(rule.condition, Ratio) else None
+    # What another version of the rule has opened cannot be judged by this one.
+    if episode is None or episode.opening.rule_version != rule.version:
+        return since
+    return max(episode.opening.slot, began)
+
+
+def withdrawal(event: Event) -> Event:
+    """Return the event that takes another back."""
     return dataclasses.replace(
         event,
         kind=EventKind.WITHDRAWN,

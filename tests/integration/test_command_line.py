@@ -177,6 +177,11 @@ REFUSED = [
     (["--store", "sqlite:{tmp}/t.db", "backfill", "--from", "{tmp}/none.csv"], 2, "No such file"),
     (["--store", "sqlite:{tmp}/t.db", "backfill", "--since", "1h", "--metric", "A:B"], 2, "give --from FILE with it"),
     (["--store", "sqlite:{tmp}/t.db", "query", "--listen", "nowhere"], 2, "HOST:PORT"),
+    (
+        ["--store", "sqlite:{tmp}/t.db", "up", "--exchange", "simulated", *ANYWHERE[:2], "--alerts", "nowhere"],
+        2,
+        "HOST:PORT",
+    ),
     (["--config", "{tmp}/none.yaml", "collect"], 2, "none.yaml: cannot be read: No such file"),
     (["--store", "sqlite:{tmp}/t.db", "collect", "--at", "soon"], 2, "'soon' is not a time; give ISO 8601"),
     (["--store", "sqlite:{tmp}/t.db", "collect", "--shard", "first"], 2, "'first' is not a shard; give I/N"),
