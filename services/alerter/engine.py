@@ -170,13 +170,16 @@ class Engine:
         recent.fill(self._reader.read_window(Window(Slot(start), end)))
         self._early = points_of(self._reader.read_window(Window(end, Slot(end + DAY_SLOTS))))
         evaluator = Evaluator(recent, state)
-        self._mark, missed = self._since(Mark(state.mark), present)
+        mark, missed = self._since(Mark(state.mark), present)
         removed = evaluator.adopt(rules.rules, rules.expected)
         self._evaluator = evaluator
+        # What came late since the checkpoint is logged before any other checkpoint says that it has been read.
+        self._mark = Mark(state.mark)
         self._append([*withdrawn, *removed])
         self._reevaluate(
             [(series, slot) for series, slot, _, _ in missed.rows() if evaluator.has_evaluated(series, slot)]
         )
+        self._mark = mark
 
     def _since(self, known: Mark, present: Mark) -> tuple[Mark, Points]:
         """Return where to follow from, and what was written since the checkpoint was."""
