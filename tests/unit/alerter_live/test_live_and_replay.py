@@ -26,7 +26,7 @@ RULES = (
 )
 
 TIMES = settings(
-    max_examples=25,
+    max_examples=8,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
