@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
+from services.core.files import stamp
 from services.core.rules import DEFAULT_RULES, Rule
 
 
@@ -51,9 +52,4 @@ class FileRules(RuleSource):
         return self._read_rules(self._path)
 
     def stamp(self) -> Hashable:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        # The inode too: a mounted ConfigMap is another file after each change, and may be as old and as large.
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return stamp(self._path)
