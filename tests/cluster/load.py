@@ -16,6 +16,8 @@ from contextlib import aclosing
 import tickwatch
 
 PAUSE_SECONDS = 0.05
+DEADLINE_SECONDS = 20.0
+"""A busy machine may be slow; what counts is that no call fails."""
 
 
 def say(line: str) -> None:
@@ -26,7 +28,7 @@ def say(line: str) -> None:
 
 async def ask(target: str, stop: asyncio.Event, report: dict[str, list[str] | int]) -> None:
     """Call every unary method in turn."""
-    async with tickwatch.Client(target) as client:
+    async with tickwatch.Client(target, timeout_seconds=DEADLINE_SECONDS) as client:
         while not stop.is_set():
             for name in ("list", "history", "rank"):
                 try:
@@ -48,7 +50,7 @@ async def watch(target: str, report: dict[str, list[str] | int]) -> None:
     def broken(error: tickwatch.Error, _pause: float) -> None:
         report["breaks"].append(str(error))
 
-    async with tickwatch.Client(target) as client:
+    async with tickwatch.Client(target, timeout_seconds=DEADLINE_SECONDS) as client:
         try:
             async with aclosing(client.watch_points(bookmarks=True, on_retry=broken)) as batches:
                 async for batch in batches:

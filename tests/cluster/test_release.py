@@ -234,6 +234,8 @@ def test_a_run_is_divided_among_shards(release):
 def test_points_come_back_from_a_backup(release, tmp_path):
     """What the documented commands have saved, the documented commands bring back after everything has been deleted."""
     release.kubectl("patch", "cronjob", f"{NAME}-collector", "--patch", '{"spec": {"suspend": true}}')
+    cron_job = f"{NAME}-collector"
+    eventually("the end of runs", lambda: not release.get("cronjob", cron_job)[0]["status"].get("active"), within=120)
     before = point_counts(release)
     release.shell(documented("docs/operations.md", "# backup"), folder=tmp_path)
     delete = """
