@@ -13,7 +13,7 @@ import tickwatch
 from services.core.store.opening import open_store
 from tests.support import cluster, commands
 from tests.support.cluster import alert_rule, kubectl, market
-from tests.support.replicas import Breaches, Replica, wait_for_leader
+from tests.support.replicas import Breaches, Gate, Replica, wait_for_leader
 
 LEASE = "alerter"
 
@@ -102,8 +102,8 @@ def start(tmp_path, settings):
     """Start a replica by name."""
     with contextlib.ExitStack() as stack:
 
-        def started(name: str) -> Replica:
-            replica = Replica(name, tmp_path, settings)
+        def started(name: str, **more: str) -> Replica:
+            replica = Replica(name, tmp_path, settings | more)
             stack.callback(replica.close)
             return replica
 
@@ -302,6 +302,33 @@ def test_rules_of_the_cluster_are_in_force_and_say_how_they_fare(start, store, n
     assert repaired["accepted"]["observedGeneration"] == 2
     kubectl("-n", namespace, "delete", "alertrule", "high")
     commands.until(lambda: rules_of(replica), lambda found: found == {"odd": "warning"})
+
+
+def test_what_was_last_heard_holds_while_the_api_server_is_away(start, namespace, tmp_path, settings):
+    """Rules stay in force, and what has changed meanwhile counts as soon as the API server is back."""
+    apply(alert_rule("high", HIGH), "-n", namespace)
+    gate = Gate(tmp_path, settings["KUBECONFIG"])
+    try:
+        replica = start("alone", KUBECONFIG=str(gate.kubeconfig))
+        wait_for_leader(replica)
+        commands.until(lambda: rules_of(replica), lambda found: found == {"high": "warning"})
+
+        gate.cut()
+        commands.until(lambda: time.sleep(0.1) or replica.log, lambda log: "alertrules stay as they were" in log)
+        apply(alert_rule("high", {**HIGH, "severity": "info"}), "-n", namespace)
+        assert {"high": "warning"} == rules_of(replica)
+
+        gate.reopen()
+        commands.until(lambda: rules_of(replica), lambda found: found == {"high": "info"})
+        assert "alertrules are heard of again" in replica.log
+        wait_for_leader(replica)
+        # The status too, though nothing that is told there has changed but the generation.
+        commands.until(
+            lambda: status_of(namespace, "alertrule", "high"),
+            lambda found: found["accepted"]["observedGeneration"] == 2,
+        )
+    finally:
+        gate.close()
 
 
 def test_only_the_leader_writes_statuses(start, namespace):

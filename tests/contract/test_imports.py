@@ -42,6 +42,19 @@ def test_nothing_happens_at_import() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_only_who_reads_a_cluster_loads_its_client() -> None:
+    """Kubernetes' client costs more time than a whole run of the collector, and most processes have no use for it."""
+    code = (
+        "import sys; from services import all_in_one, cli, serving_alerts, wiring\n"
+        "from services.collector import job; from services.core.settings import Settings\n"
+        "wiring.collector_arguments(Settings()), wiring.alerter_arguments(Settings())\n"
+        "with wiring.cluster_side(Settings()) as given: assert given == {}\n"
+        "sys.exit('kubernetes' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False).returncode == 0
+
+
 def names_used(path: Path) -> set[str]:
     """Return the attributes of `os` and `time` that a module uses, as os.environ."""
     return {

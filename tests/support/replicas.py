@@ -149,45 +149,54 @@ def write_rules(folder: Path) -> Path:
 class Gate:
     """A way to the API server that a test can shut: then whoever goes through it hears nothing any more."""
 
-    def __init__(self, folder: Path) -> None:
-        """Listen, and write `kubeconfig`, which leads through here to where KUBECONFIG does."""
-        document = json.loads(cluster.kubectl("config", "view", "--minify", "-o", "json"))
+    def __init__(self, folder: Path, through: str | None = None) -> None:
+        """Listen, and write `kubeconfig`, which leads through here to where `through`, or KUBECONFIG, does."""
+        document = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
         server = urlsplit(document["clusters"][0]["cluster"]["server"])
         self._target = (server.hostname, server.port or 443)
         self._listener = socket.create_server(("127.0.0.1", 0))
         here = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.kubeconfig = cluster.write_kubeconfig(folder / "kubeconfig", server=here)
-        self._open = threading.Event()
-        self._open.set()
-        self._ended = False
+        token = yaml.safe_load(Path(through).read_text())["users"][0]["user"]["token"] if through else None
+        self.kubeconfig = cluster.write_kubeconfig(folder / "kubeconfig", token=token, server=here)
+        self._state = "open"
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
     def shut(self) -> None:
-        """From now on nothing passes in either direction; connections stay, and new ones are taken."""
-        self._open.clear()
+        """From now on nothing passes in either direction; connections stay."""
+        self._state = "shut"
+
+    def cut(self) -> None:
+        """End all connections, and every new one at once."""
+        self._state = "cut"
+
+    def reopen(self) -> None:
+        """Let everything pass again."""
+        self._state = "open"
 
     def close(self) -> None:
         """End it."""
-        self._ended = True
+        self._state = "closed"
         self._thread.join()
 
     def _serve(self) -> None:
         pairs: dict[socket.socket, socket.socket] = {}
-        with self._listener, contextlib.ExitStack() as stack:
-            while not self._ended:
-                if not self._open.is_set():
+        with self._listener:
+            while self._state != "closed":
+                if self._state == "shut":
                     time.sleep(0.05)
                     continue
+                if self._state == "cut":
+                    _end(pairs)
                 ready, _, _ = select.select([self._listener, *pairs], [], [], 0.05)
                 for each in ready:
                     if each is self._listener:
                         inner, _ = self._listener.accept()
                         outer = socket.create_connection(self._target)
-                        for one, other in ((inner, outer), (outer, inner)):
-                            pairs[one] = stack.enter_context(other)
+                        pairs |= {inner: outer, outer: inner}
                     elif each in pairs:
                         self._pass_on(each, pairs)
+            _end(pairs)
 
     @staticmethod
     def _pass_on(source: socket.socket, pairs: dict[socket.socket, socket.socket]) -> None:
@@ -202,3 +211,9 @@ class Gate:
         for each in (source, target):
             pairs.pop(each, None)
             each.close()
+
+
+def _end(pairs: dict[socket.socket, socket.socket]) -> None:
+    for each in pairs:
+        each.close()
+    pairs.clear()
