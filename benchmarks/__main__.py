@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import traceback
 from pathlib import Path
 
@@ -37,6 +39,7 @@ def main() -> None:
             program(name, "install it (Debian: nghttp2-client, wrk)")
         except MissingPeerError as error:
             parser.exit(2, f"{error}\n")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does, it stops the servers that were started
     options = QUICK if chosen.quick else FULL
     report = Report()
     for name in chosen.section:
