@@ -27,10 +27,12 @@ lint: setup ## ruff, mypy --strict, import-linter, buf, drift of the generated c
 	  $(BIN)/buf breaking protos --against "$$(git rev-parse --path-format=absolute --git-common-dir)#$$version,subdir=protos" || exit 1; \
 	done
 	@$(BIN)/python protos/generate.py --check
+	@$(BIN)/python protos/reference.py --check
 
-proto: setup ## write the Python code of the contract
+proto: setup ## write the Python code and the reference of the contract
 	@$(BIN)/buf lint protos
 	@$(BIN)/python protos/generate.py
+	@$(BIN)/python protos/reference.py
 
 bench: setup ## measure against the peers, side by side; writes docs/benchmarks.md
 	@$(BIN)/python -m benchmarks
