@@ -241,10 +241,25 @@ def test_only_news_of_the_selected_are_late() -> None:
     play(live, {AAA: [1.0, 6.0, 1.0], BBB: [1.0, 1.0, 1.0]})
     live.write([Told(AAA, 1, 6.0), Told(BBB, 1, 9.0)])
     live.step()
-    before = told(live)
+    before, counted = told(live), live.registry.get_sample_value("tickwatch_late_points_total")
     live.write([Told(AAA, 1, 2.0), Told(AAA, 0, 7.0)])
     live.step()
 
-    assert before == ["breach limit SIM:AAA volume_1m @1"]
+    assert (before, counted) == (["breach limit SIM:AAA volume_1m @1"], 1)
     assert told(live)[1:] == ["withdrawn limit SIM:AAA volume_1m @1", "breach limit SIM:AAA volume_1m @0"]
     assert [event.late for event in live.events] == [False, True, True]
+
+
+def test_a_late_point_changes_what_an_opening_has_frozen() -> None:
+    """An episode that opened by an average which a late point makes another one ends by that other one."""
+    rule = Rule("ratio", Ratio(window=6, min_points=2, resolve_after=2))
+    live = Live([rule], [])
+    play(live, {AAA: [1.0, 1.0, 1.0, None, 9.0, 2.5, 2.5]})
+    live.write([Told(AAA, 3, 2.0)])
+    live.step()
+    play(live, {AAA: [1.0, 1.0, 1.0, None, 9.0, 2.5, 2.5, 1.0, 1.0]}, first=7)
+    live.write([Told(AAA, 6, 2.4)])
+    live.step()
+
+    points = {(AAA, slot): value for slot, value in enumerate([1.0, 1.0, 1.0, 2.0, 9.0, 2.5, 2.4, 1.0, 1.0])}
+    assert ids(replayed([rule], points, [], 8)) == ids(standing(live.events))
