@@ -137,7 +137,7 @@ def test_an_upgrade_under_load_fails_no_call(release):
         release.run(
             "helm", "upgrade", NAME, "charts/tickwatch", "--reuse-values", f"--set-json=rules={json.dumps(RULE)}"
         )
-        release.kubectl("rollout", "status", f"deployment/{NAME}-query", "--timeout=180s")
+        release.kubectl("rollout", "status", f"deployment/{NAME}-query", "--timeout=300s")
 
         def replaced() -> bool:
             return not pods_before & {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
