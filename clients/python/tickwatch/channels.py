@@ -29,6 +29,9 @@ ALERT = Service("tickwatch.v1.AlertService", "WatchBreaches")
 KEEPALIVE_SECONDS = 30
 """Servers allow a ping every 10 s; a margin of three survives a late server and an early client."""
 
+RESOLVE_SECONDS = 5
+"""How soon a name is looked up again when one of its addresses has gone."""
+
 
 def service_config(service: Service, *, health: bool = True) -> dict[str, Any]:
     """Return a channel's service config (https://github.com/grpc/grpc/blob/master/doc/service_config.md).
@@ -63,6 +66,8 @@ _COMMON: tuple[tuple[str, int | str], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # Replicas may all be replaced within the half minute for which gRPC would not look the name up again.
+    ("grpc.dns_min_time_between_resolutions_ms", RESOLVE_SECONDS * 1000),
     ("grpc.max_receive_message_length", _LARGEST_ANSWER_BYTES),
 )
 
