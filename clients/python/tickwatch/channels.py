@@ -21,10 +21,13 @@ class Service(NamedTuple):
     name: str
     stream: str
     """The one method that streams."""
+    retried: tuple[str, ...]
+    """The status codes after which a call is made again."""
 
 
-QUERY = Service("tickwatch.v1.QueryService", "WatchPoints")
-ALERT = Service("tickwatch.v1.AlertService", "WatchBreaches")
+# A server that stops may cancel a call that has just reached it: whoever only reads asks again.
+QUERY = Service("tickwatch.v1.QueryService", "WatchPoints", ("UNAVAILABLE", "CANCELLED"))
+ALERT = Service("tickwatch.v1.AlertService", "WatchBreaches", ("UNAVAILABLE",))
 
 KEEPALIVE_SECONDS = 30
 """Servers allow a ping every 10 s; a margin of three survives a late server and an early client."""
@@ -49,7 +52,7 @@ def service_config(service: Service, *, health: bool = True) -> dict[str, Any]:
                     "initialBackoff": "0.1s",
                     "maxBackoff": "1s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    "retryableStatusCodes": service.retried,
                 },
             },
             # A watch resumes by itself, with a cursor; a retry below it would only hide for how long it was broken.

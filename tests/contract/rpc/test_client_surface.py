@@ -150,17 +150,23 @@ def test_connections_outlive_streams() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "name", "method"),
-    [(channels.QUERY, QUERY_SERVICE, "WatchPoints"), (channels.ALERT, ALERT_SERVICE, "WatchBreaches")],
+    ("service", "name", "method", "retried"),
+    [
+        (channels.QUERY, QUERY_SERVICE, "WatchPoints", ["UNAVAILABLE", "CANCELLED"]),
+        (channels.ALERT, ALERT_SERVICE, "WatchBreaches", ["UNAVAILABLE"]),
+    ],
 )
-def test_retries_are_for_unavailable_alone(service: channels.Service, name: str, method: str) -> None:
-    """The service config retries what AIP-194 says and never a stream; calls go round-robin to healthy servers."""
+def test_retries_change_nothing_twice(service: channels.Service, name: str, method: str, retried: list[str]) -> None:
+    """Retried is what AIP-194 says, of mere reads also what a stopping server cancels, and never a stream.
+
+    Calls go round-robin to healthy servers.
+    """
     config = json.loads(json.dumps(channels.service_config(service)))
 
     assert config["loadBalancingConfig"] == [{"round_robin": {}}]
     assert config["healthCheckConfig"] == {"serviceName": name}
     unary, stream = config["methodConfig"]
-    assert unary["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert unary["retryPolicy"]["retryableStatusCodes"] == retried
     assert unary["retryPolicy"]["maxAttempts"] <= 5
     assert stream["name"] == [{"service": name, "method": method}]
     assert "retryPolicy" not in stream
