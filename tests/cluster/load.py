@@ -1,5 +1,7 @@
 """Ask a query service without a pause, and watch it, until SIGTERM; then print what happened as one JSON line.
 
+Each slot that a watch brings is printed as it comes.
+
 Runs in a pod, with the published client, through the headless Service (`TARGETS`, separated by commas, may name others
 besides): as the services of a user would.
 """
@@ -56,6 +58,7 @@ async def watch(target: str, report: dict[str, list[str] | int]) -> None:
                 async for batch in batches:
                     if batch.time is not None:
                         report["slots"].append(batch.time.isoformat())
+                        say(f"slot {batch.time.isoformat()}")
                     report["batches"] += 1
         except tickwatch.Error as error:
             report["failures"].append(f"{target} watch: {error}")

@@ -58,6 +58,10 @@ class Load:
         """Return what the pod has printed so far."""
         return self._commands.kubectl("logs", "load", "--ignore-errors").splitlines()
 
+    def slot_count(self) -> int:
+        """Return how many slots watches have brought so far, counted for each watch."""
+        return sum(line.startswith("slot ") for line in self.lines())
+
     def stop(self) -> dict[str, Any]:
         """End the load and return its report."""
         self._commands.kubectl("exec", "load", "--", "sh", "-c", "kill -TERM 1")
