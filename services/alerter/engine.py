@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from services.alerter.columns_of import points_of, select
@@ -23,6 +22,7 @@ from services.core.breaches import Checkpoint, Event, LogEntry, Position
 from services.core.clock import Clock
 from services.core.errors import CursorExpiredError, InvalidCursorError, LogMovedError, StoreError
 from services.core.model import DAY_SLOTS, SLOT_SECONDS, Points, Series, Slot, Window, last_complete_slot
+from services.core.polling import Polling
 from services.core.rules import Missing, Rule
 from services.core.store.base import BreachLog, Mark, MetricReader
 from services.core.telemetry import EvaluationMetrics
@@ -73,7 +73,6 @@ class Engine:
         self._silenced = silenced
         self._on_append = on_append
         self._leads = leads
-        self._interval = poll_interval_seconds
         self._grace = grace_seconds
         self._evaluator: Evaluator | None = None
         self._logged = LoggedEvents()
@@ -82,24 +81,21 @@ class Engine:
         self._end: Position | None = None
         self._written: AlertState | None = None
         self._failures = 0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._polling = Polling(
+            "tickwatch-engine",
+            self.step,
+            interval_seconds=poll_interval_seconds,
+            longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+        )
 
     def start(self) -> None:
         """Begin evaluating, where the log says, in a thread of its own; does nothing while there is one."""
-        if self._thread is not None:
-            return
-        self._stop.clear()
-        self._evaluator = None
-        self._thread = threading.Thread(target=self._run, name="tickwatch-engine", daemon=True)
-        self._thread.start()
+        self._polling.start()
 
     def stop(self) -> None:
         """End the thread; returns when it has ended, at most one step later."""
-        self._stop.set()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
+        self._polling.stop()
+        self._evaluator = None
 
     @property
     def behind_seconds(self) -> float:
@@ -131,11 +127,6 @@ class Engine:
         else:
             self._failures = 0
         return not self._failures
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self.step()
-            self._stop.wait(min(self._interval * 2 ** min(self._failures, 10), _LONGEST_PAUSE_SECONDS + self._interval))
 
     def _failed(self, words: str) -> None:
         if not self._failures:
@@ -241,7 +232,7 @@ class Engine:
         self._append(removed)
         while True:
             self._append(evaluator.advance(_CHUNK_SLOTS))
-            if evaluator.finished or self._stop.is_set():
+            if evaluator.finished or self._polling.stopping:
                 break
         self._reevaluate([(evaluator.series_of(row), slot) for row, slot in late])
         # Only now: whoever takes over from a checkpoint of this poll reads its points again, the late ones included.

@@ -6,7 +6,6 @@ It knows no cluster: where a status goes is handed over.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from services.core.catalog.watched import WatchedCatalog, WatchedRules
 from services.core.clock import Clock
 from services.core.errors import ClusterError, ClusterRefusedError, CursorExpiredError, StoreError
 from services.core.model import SLOT_SECONDS, last_complete_slot
+from services.core.polling import Polling
 
 INTERVAL_SECONDS = 2.0
 """How often what there is to tell is looked at; only what has changed is written."""
@@ -58,23 +58,20 @@ class StatusWriter:
         self._leads = leads
         self._failures = 0
         self._refused = False
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._polling = Polling(
+            "tickwatch-statuses",
+            self.step,
+            interval_seconds=INTERVAL_SECONDS,
+            longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+        )
 
     def start(self) -> None:
         """Begin in a thread of its own; does nothing while there is one."""
-        if self._thread is not None:
-            return
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="tickwatch-statuses", daemon=True)
-        self._thread.start()
+        self._polling.start()
 
     def stop(self) -> None:
         """End the thread; returns when it has ended, at most one call later."""
-        self._stop.set()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
+        self._polling.stop()
 
     def step(self) -> bool:
         """Write every status that is not what it should be; return whether that could be done."""
@@ -93,11 +90,6 @@ class StatusWriter:
         else:
             self._failures = 0
         return not self._failures
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self.step()
-            self._stop.wait(min(INTERVAL_SECONDS * 2 ** min(self._failures, 10), _LONGEST_PAUSE_SECONDS))
 
     def _write_markets(self) -> None:
         catalog, put = self._reported.catalog, self._reported.put_market
@@ -123,7 +115,7 @@ class StatusWriter:
             self._write(each, status, put)
 
     def _write(self, each: Object, status: Mapping[str, Any], put: PutStatus) -> None:
-        if status == each.get("status") or self._stop.is_set() or not self._leads():
+        if status == each.get("status") or self._polling.stopping or not self._leads():
             return
         try:
             put(each, status)
