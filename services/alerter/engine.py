@@ -24,7 +24,7 @@ from services.core.errors import CursorExpiredError, InvalidCursorError, LogMove
 from services.core.model import DAY_SLOTS, SLOT_SECONDS, Points, Series, Slot, Window, last_complete_slot
 from services.core.polling import Polling
 from services.core.rules import Missing, Rule
-from services.core.store.base import BreachLog, Mark, MetricReader
+from services.core.store.base import BreachLog, Changes, Mark, MetricReader
 from services.core.telemetry import EvaluationMetrics
 
 _log = logging.getLogger(__name__)
@@ -161,27 +161,27 @@ class Engine:
         recent.fill(self._reader.read_window(Window(Slot(start), end)))
         self._early = points_of(self._reader.read_window(Window(end, Slot(end + DAY_SLOTS))))
         evaluator = Evaluator(recent, state)
-        mark, missed = self._since(Mark(state.mark), present)
+        # After the past has been read: what is written meanwhile is heard of here, or after the mark.
+        missed = self._since(Mark(state.mark), present)
+        evaluator.take(self._due(missed.points, end))
         removed = evaluator.adopt(rules.rules, rules.expected)
         self._evaluator = evaluator
         # What came late since the checkpoint is logged before any other checkpoint says that it has been read.
         self._mark = Mark(state.mark)
         self._append([*withdrawn, *removed])
         self._reevaluate(
-            [(series, slot) for series, slot, _, _ in missed.rows() if evaluator.has_evaluated(series, slot)]
+            [(series, slot) for series, slot, _, _ in missed.points.rows() if evaluator.has_evaluated(series, slot)]
         )
-        self._mark = mark
+        self._mark = missed.mark
 
-    def _since(self, known: Mark, present: Mark) -> tuple[Mark, Points]:
-        """Return where to follow from, and what was written since the checkpoint was."""
+    def _since(self, known: Mark, present: Mark) -> Changes:
+        """Return what was written since the checkpoint was; where that cannot be told any more, since the present."""
         if known:
             try:
-                changes = self._reader.read_since(known)
+                return self._reader.read_since(known)
             except (CursorExpiredError, InvalidCursorError) as error:
                 _log.warning("what came late while nobody evaluated is not known: %s", error)
-            else:
-                return changes.mark, changes.points
-        return present, Points.of(())
+        return self._reader.read_since(present)
 
     def _not_of_the_future(self, state: AlertState, complete: Slot) -> tuple[AlertState, list[Event]]:
         """Go back to the present if a clock that was fast has had evaluation run ahead of it.

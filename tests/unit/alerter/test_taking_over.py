@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 from prometheus_client import CollectorRegistry
 
 from services.alerter.engine import Engine
 from services.alerter.rulebook import RuleBook
+from services.core.breach_documents import state_from_text
 from services.core.catalog.base import FixedCatalog
 from services.core.catalog.rule_source import FixedRules
 from services.core.clock import ManualClock
+from services.core.errors import CursorExpiredError
 from services.core.model import SLOT_SECONDS, Measure, Points, Quality, Series, Slot
 from services.core.rules import Rule, Threshold
 from services.core.store.base import MetricStore
@@ -106,3 +111,62 @@ def test_who_was_overtaken_goes_on_from_what_the_log_says(store: MetricStore, cl
     first.step()
 
     assert [(f"SIM:M{number}", LAST + 1) for number in range(6)] == sorted(found(store))
+
+
+class Busy:
+    """Somebody's methods, before and after each call of which something else happens; it has forgotten one mark."""
+
+    def __init__(self, inner: object, happens: Callable[[], None], forgotten: str) -> None:
+        self._inner = inner
+        self._happens = happens
+        self._forgotten = forgotten
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            if arguments == (self._forgotten,):
+                raise CursorExpiredError("it is too old")
+            self._happens()
+            result = found(*arguments, **named)
+            self._happens()
+            return result
+
+        return call if callable(found) else found
+
+
+@pytest.mark.parametrize("minutes", [0, 3])
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_written_while_an_evaluator_begins_is_evaluated(
+    store: MetricStore, clock: ManualClock, minutes: int, *, known: bool
+) -> None:
+    """Between any two of its first calls, in a slot in progress or late, of series old and new: all is told, once."""
+    names = [f"SIM:N{number:03}" for number in range(60)]
+    first = evaluator(store, clock)
+    assert first.step()
+    # Half of the series have been seen before; of the others nobody has heard.
+    for name in names[::2]:
+        store.write(Points.of([(Series(name, Measure.PRICE), Slot(LAST + 1), 1.0, Quality.OBSERVED)]))
+    clock.advance(minutes * SLOT_SECONDS)
+    assert first.step()
+    checkpoint = store.breach_log.checkpoint()
+    assert checkpoint is not None
+    forgotten = "" if known else state_from_text(checkpoint.state).mark
+    coming: Iterator[str] = iter(names)
+    written: list[str] = []
+
+    def another() -> None:
+        if (name := next(coming, None)) is not None:
+            write(store, name, LAST + 1)
+            written.append(name)
+
+    second = evaluator(Busy(store, another, forgotten), clock)  # type: ignore[arg-type]  # has all its methods
+    assert second.step()
+    assert second.step()
+    assert 10 < len(written) < len(names)
+    coming = iter(())
+    assert second.step()
+
+    # Before its first call nobody was there to hear of changes, unless the checkpoint's mark can be continued.
+    told = written if known else written[1:]
+    assert [(name, LAST + 1) for name in told] == sorted(found(store))
