@@ -9,7 +9,6 @@ store, or the cluster that has the catalog or the rules, is out of reach.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from services import cli_alerts, cli_rules
-from services.arguments import DURATION, MEASURE, SERVER, SHARD, TIME, to_slot
-from services.connecting import credential_options, credentials
+from services.arguments import DURATION, MEASURE, SHARD, TIME, to_slot
+from services.connecting import credentials
 from services.core.errors import (
     ClusterRefusedError,
     ClusterUnavailableError,
@@ -29,7 +28,17 @@ from services.core.errors import (
     StoreUnavailableError,
     TickwatchError,
 )
-from services.core.model import Measure, Slot
+from services.core.words import Measure, Slot
+from services.options import (
+    both_services_options,
+    end_option,
+    limit_option,
+    listen_option,
+    output_option,
+    server_option,
+    since_option,
+    start_option,
+)
 
 if TYPE_CHECKING:
     import tickwatch
@@ -37,26 +46,8 @@ if TYPE_CHECKING:
     from services.core.settings import Settings
 
 Answer = TypeVar("Answer")
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 EXIT_FAILED, EXIT_USAGE, EXIT_STORE = 1, 2, 3
-
-_output = click.option(
-    "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="For people, or for a pipe."
-)
-_address = click.option(
-    "--server",
-    type=SERVER,
-    envvar="TICKWATCH_SERVER",
-    default="127.0.0.1:50051",
-    show_default=True,
-    help="The query service, HOST:PORT or dns:///NAME:PORT.",
-)
-
-
-def _server(command: _Command) -> _Command:
-    """Add what says where the query service is, and how to come in."""
-    return _address(credential_options(command))
 
 
 class Context:
@@ -99,6 +90,8 @@ def cli(context: click.Context, config: Path | None, store: str | None) -> None:
 @pass_context
 def up(context: Context, exchange: str | None, listen: str | None, alerts: str | None) -> None:
     """Run everything in one process, on SQLite: fill in the last 24 hours, then add a point every minute, and alert."""
+    import asyncio
+
     from services.all_in_one import run_all
 
     sys.exit(asyncio.run(run_all(context.settings(), exchange=exchange, listen=listen, alerts=alerts)))
@@ -113,6 +106,8 @@ def up(context: Context, exchange: str | None, listen: str | None, alerts: str |
 @pass_context
 def collect(context: Context, at: datetime | None, *, loop: bool, shard: tuple[int, int] | None) -> None:
     """Sample every exchange of the catalog once, and write the minute that has just ended."""
+    import asyncio
+
     from services import wiring
     from services.collector import job
 
@@ -138,6 +133,8 @@ def backfill(context: Context, since: timedelta | None, file: Path | None, metri
     A file has the columns metric,measure,time,value under a header of these names, or is an exchange's file of candles
     without a header: time,open,high,low,close,volume,count. Standard output gets one JSON line at the end.
     """
+    import asyncio
+
     if (since is None) == (file is None):
         raise click.UsageError("give either --since DURATION or --from FILE.")
     if metric is not None and file is None:
@@ -189,7 +186,7 @@ async def _backfill(settings: Settings, length: int) -> int:
 
 
 @cli.command()
-@click.option("--listen", metavar="HOST:PORT", help="Where to answer; else query.listen of the settings.")
+@listen_option("query.listen")
 @pass_context
 def query(context: Context, listen: str | None) -> None:
     """Answer gRPC: ListMetrics, GetHistory, RankMetrics, WatchPoints."""
@@ -199,7 +196,7 @@ def query(context: Context, listen: str | None) -> None:
 
 
 @cli.command()
-@click.option("--listen", metavar="HOST:PORT", help="Where to answer; else alerter.listen of the settings.")
+@listen_option("alerter.listen")
 @pass_context
 def alerter(context: Context, listen: str | None) -> None:
     """Evaluate the rules on every new point, notify webhooks, and answer gRPC: WatchBreaches and its kin."""
@@ -209,7 +206,7 @@ def alerter(context: Context, listen: str | None) -> None:
 
 
 @cli.command()
-@click.option("--listen", metavar="HOST:PORT", help="Where to answer; else gateway.listen of the settings.")
+@listen_option("gateway.listen")
 @pass_context
 def gateway(context: Context, listen: str | None) -> None:
     """Answer HTTP: REST, event streams and the dashboard, over the query service and the alerter."""
@@ -220,8 +217,8 @@ def gateway(context: Context, listen: str | None) -> None:
 
 @cli.command("list")
 @click.option("--exchange", help="Only this exchange's metrics, such as KRAKEN.")
-@_output
-@_server
+@output_option
+@server_option
 def list_metrics(exchange: str | None, output: str, server: str) -> None:
     """List the metrics that have a point in the last 24 hours."""
     from services.printing import print_metrics
@@ -235,15 +232,15 @@ def list_metrics(exchange: str | None, output: str, server: str) -> None:
 @cli.command()
 @click.argument("metric")
 @click.argument("measure", type=MEASURE)
-@click.option("--since", type=DURATION, metavar="DURATION", help="How far back, as in 6h; else 24 hours.")
-@click.option("--start", type=TIME, metavar="TIME", help="The first minute, as in 2026-11-24T12:00Z.")
-@click.option("--end", type=TIME, metavar="TIME", help="The minute after the last.")
+@since_option
+@start_option
+@end_option
 @click.option("--interval", type=DURATION, metavar="DURATION", help="One value for so long a time, as in 5m.")
 @click.option(
     "--aggregation", type=click.Choice(["last", "mean", "min", "max"]), help="How an interval becomes a value."
 )
-@_output
-@_server
+@output_option
+@server_option
 def history(
     metric: str,
     measure: Measure,
@@ -285,9 +282,9 @@ def history(
     show_default=True,
 )
 @click.option("--window", type=DURATION, metavar="DURATION", help="How far back, at most 24h.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many to show.")
-@_output
-@_server
+@limit_option(10_000)
+@output_option
+@server_option
 def rank(measure: Measure, statistic: str, window: timedelta | None, limit: int, output: str, server: str) -> None:
     """Rank the metrics by how much a measure moved, the most restless first."""
     from services.printing import print_ranking
@@ -309,15 +306,7 @@ def _ask(server: str, question: Callable[[tickwatch.Client], Coroutine[Any, Any,
 
 @cli.command()
 @click.argument("measure", type=MEASURE, default="price")
-@_server
-@click.option(
-    "--alerts",
-    type=SERVER,
-    envvar="TICKWATCH_ALERTS",
-    default="127.0.0.1:50052",
-    show_default=True,
-    help="The alert service, HOST:PORT or dns:///NAME:PORT.",
-)
+@both_services_options
 def top(measure: Measure, server: str, alerts: str) -> None:
     """Watch the ranking of a measure, the last hour of each metric, and breaches as they are found; q ends it.
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from services.arguments import DURATION, SERVER, TIME
-from services.connecting import credential_options, credentials
+from services.arguments import DURATION
+from services.connecting import credentials
 from services.core.clock import SystemClock
+from services.options import alerts_option, end_option, limit_option, output_option, since_option, start_option
 
 if TYPE_CHECKING:
     import tickwatch
@@ -29,18 +30,6 @@ def register(group: click.Group) -> None:
     """Add the commands to `tickwatch`."""
     for command in (watch, breaches, silence, dead_letters):
         group.add_command(command)
-
-
-def address_option(command: _Command) -> _Command:
-    """Add what says where the alert service is, and how to come in."""
-    return click.option(
-        "--alerts",
-        type=SERVER,
-        envvar="TICKWATCH_ALERTS",
-        default="127.0.0.1:50052",
-        show_default=True,
-        help="The alert service, HOST:PORT or dns:///NAME:PORT.",
-    )(credential_options(command))
 
 
 def _filters(command: _Command) -> _Command:
@@ -65,7 +54,7 @@ def _narrowed(*, severity: str | None, episodes: bool) -> dict[str, Any]:
 @click.option("--late", is_flag=True, help="Also what late points changed: late breaches and withdrawals.")
 @click.option("--cursor", help="Go on after a line that had this cursor (--output json).")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", help="A line an event, or JSON lines.")
-@address_option
+@alerts_option
 def watch(
     rules: tuple[str, ...],
     metrics: tuple[str, ...],
@@ -110,14 +99,12 @@ def watch(
 
 @click.command()
 @_filters
-@click.option("--since", type=DURATION, metavar="DURATION", help="How far back, as in 6h.")
-@click.option("--start", type=TIME, metavar="TIME", help="The first minute, as in 2026-11-24T12:00Z.")
-@click.option("--end", type=TIME, metavar="TIME", help="The minute after the last.")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many to show.")
-@click.option(
-    "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="For people, or for a pipe."
-)
-@address_option
+@since_option
+@start_option
+@end_option
+@limit_option(1_000_000)
+@output_option
+@alerts_option
 def breaches(
     rules: tuple[str, ...],
     metrics: tuple[str, ...],
@@ -161,7 +148,7 @@ def breaches(
 @click.option("--for", "length", type=DURATION, metavar="DURATION", help="For how long, as in 2h; at most 30d.")
 @click.option("--comment", default="", help="Why, for whoever wonders.")
 @click.option("--expire", metavar="ID", help="End this silence now.")
-@address_option
+@alerts_option
 def silence(
     rules: tuple[str, ...],
     exchanges: tuple[str, ...],
@@ -204,11 +191,9 @@ def dead_letters() -> None:
 
 
 @dead_letters.command(name="list")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many to show.")
-@click.option(
-    "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="For people, or for a pipe."
-)
-@address_option
+@limit_option(1_000_000)
+@output_option
+@alerts_option
 def list_dead_letters(limit: int, output: str, alerts: str) -> None:
     """List them, the newest first."""
     from services.printing_alerts import print_dead_letters
@@ -228,7 +213,7 @@ def list_dead_letters(limit: int, output: str, alerts: str) -> None:
 @dead_letters.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
-@address_option
+@alerts_option
 def resend(ids: tuple[str, ...], alerts: str, *, everything: bool) -> None:
     """Queue them for sending anew: those of these ids, or all."""
     if bool(ids) == everything:

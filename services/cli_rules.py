@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from services.arguments import DURATION, MEASURE, TIME
-from services.cli_alerts import address_option, ask
+from services.arguments import MEASURE, TIME
+from services.cli_alerts import ask
 from services.core.clock import SystemClock
-from services.core.model import Measure
+from services.core.words import Measure
+from services.options import (
+    alerts_option,
+    end_option,
+    limit_option,
+    output_option_without_csv,
+    since_option,
+    start_option,
+)
 
 if TYPE_CHECKING:
     import tickwatch
@@ -101,8 +109,8 @@ def test(files: tuple[Path, ...], *, verbose: bool) -> None:
 
 
 @rules.command(name="list")
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", help="For people, or for a pipe.")
-@address_option
+@output_option_without_csv
+@alerts_option
 def list_rules(output: str, alerts: str) -> None:
     """List the rules in force: what they are about, what is open, how often they fired, what is silenced."""
     from services.printing_rules import print_rules
@@ -113,12 +121,12 @@ def list_rules(output: str, alerts: str) -> None:
 @rules.command()
 @click.argument("name", metavar="RULE")
 @click.option("--file", type=click.Path(path_type=Path), help="Take the rule from this file; else one in force.")
-@click.option("--since", type=DURATION, metavar="DURATION", help="How far back, as in 7d; 24h by default.")
-@click.option("--start", type=TIME, metavar="TIME", help="The first minute, as in 2026-11-24T12:00Z.")
-@click.option("--end", type=TIME, metavar="TIME", help="The minute after the last.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many events to show.")
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", help="For people, or for a pipe.")
-@address_option
+@since_option
+@start_option
+@end_option
+@limit_option(10_000)
+@output_option_without_csv
+@alerts_option
 def replay(
     name: str,
     file: Path | None,
@@ -150,8 +158,8 @@ def replay(
 @click.argument("metric", metavar="METRIC")
 @click.argument("measure", type=MEASURE, metavar="MEASURE")
 @click.option("--at", type=TIME, metavar="TIME", help="The minute; else the last one evaluated.")
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", help="For people, or for a pipe.")
-@address_option
+@output_option_without_csv
+@alerts_option
 def explain(rule: str, metric: str, measure: Measure, at: datetime | None, output: str, alerts: str) -> None:
     """Say why a rule did or did not fire on a series at a minute."""
     from services.printing_rules import print_explanation

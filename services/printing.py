@@ -16,15 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from services.core.clock import SystemClock
-from services.core.model import Floats
 
 if TYPE_CHECKING:
     import tickwatch
 
     from services.collector.progress import Progress
+    from services.core.model import Floats
 
 _PLOT_HEIGHT = 16
 _LINE_EVERY_SECONDS = 5.0
@@ -185,6 +183,7 @@ def _ranking_table(ranked: tickwatch.Rankings) -> None:
 
 
 def _history_plot(history: tickwatch.History) -> None:
+    import numpy as np
     from rich.console import Console
 
     console = Console()
@@ -205,6 +204,7 @@ def _history_plot(history: tickwatch.History) -> None:
 
 def _plot(values: Floats, width: int) -> str:
     """Draw the values against the hours before the end; a gap stays empty."""
+    import numpy as np
     import plotille
 
     figure = plotille.Figure()

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from services.core.breaches import Event, EventKind, ResolvedReason, Severity, Subject
-from services.core.model import Measure, Slot, slot_at, slot_time
+from services.core.words import Measure, Slot, slot_at, slot_time
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from services.core.model import Measure, Slot
+from services.core.words import Measure, Slot
 
 _NAMESPACE = uuid.UUID("0d6c9f0e-5b0b-5a53-9d6e-7c1f5e0b8a11")
 """Chosen once for good: other ids would make receivers take repeats for news."""

@@ -5,10 +5,12 @@ Nothing else in the product asks the machine for the time of day.
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import threading
 
 
 class Clock(ABC):
@@ -45,6 +47,8 @@ class SystemClock(Clock):
         return stop.wait(seconds)
 
     async def sleep(self, seconds: float) -> None:
+        import asyncio  # noqa: PLC0415  # a command that asks for the time alone does not pay for it
+
         await asyncio.sleep(seconds)
 
 
@@ -76,4 +80,6 @@ class ManualClock(Clock):
 
     async def sleep(self, seconds: float) -> None:
         self.advance(seconds)
+        import asyncio  # noqa: PLC0415  # as above
+
         await asyncio.sleep(0)

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from services.core.breaches import Severity
 from services.core.errors import InvalidInputError
-from services.core.model import DAY_SLOTS, SIGNED_MEASURES, Measure, Series
+from services.core.words import DAY_SLOTS, SIGNED_MEASURES, Measure, Series
 
 PLACEHOLDERS = (
     "metric",

@@ -55,6 +55,21 @@ def tickwatch(*arguments: str, settings: Mapping[str, str]) -> subprocess.Comple
     )
 
 
+def imported_by(*arguments: str) -> tuple[int, set[str]]:
+    """Run one command to its end; return its exit code and the modules that it imported, by their full names."""
+    done = subprocess.run(
+        [PYTHON, "-X", "importtime", "-m", "services.cli", *arguments],
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_SECONDS,
+        check=False,
+    )
+    lines = re.findall(r"^import time: .*\| +(\S+)$", done.stderr, re.MULTILINE)
+    assert "services.cli_rules" in lines, done.stderr
+    return done.returncode, set(lines)
+
+
 class Service:
     """A command that stays up."""
 

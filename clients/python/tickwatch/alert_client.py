@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from tickwatch import alert_messages as messages
 from tickwatch import channels, watching
@@ -28,9 +29,12 @@ from tickwatch.alert_results import (
 from tickwatch.channels import Options
 from tickwatch.connection import Connection
 from tickwatch.credentials import Credentials
-from tickwatch.messages import Time, choice, duration, timestamp
+from tickwatch.messages import choice, duration, timestamp
 from tickwatch.v1 import alert_pb2 as wire
 from tickwatch.v1 import alert_pb2_grpc, query_pb2
+
+if TYPE_CHECKING:
+    from tickwatch.messages import Time
 
 _PAGE_SIZE = 1000
 

@@ -1,6 +1,7 @@
 """The client: arguments in, plain results out, and nothing of gRPC between.
 
-It knows the contract (`tickwatch.v1`), not the implementation.
+It knows the contract (`tickwatch.v1`), not the implementation. numpy, which takes longer to be imported than all else
+together, is imported by the first answer that has columns: lists and rankings have none.
 """
 
 from __future__ import annotations
@@ -8,17 +9,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tickwatch import channels, watching
 from tickwatch.channels import Options
 from tickwatch.connection import Connection
 from tickwatch.credentials import Credentials
-from tickwatch.messages import Time, choice, duration, range_of, time_of, timestamp, word_of, wrong
+from tickwatch.messages import choice, duration, range_of, time_of, timestamp, word_of, wrong
 from tickwatch.results import History, MeasureSummary, Metric, PointBatch, Ranking, Rankings
 from tickwatch.v1 import query_pb2 as wire
 from tickwatch.v1 import query_pb2_grpc
+
+if TYPE_CHECKING:
+    from tickwatch.messages import Time
 
 _PAGE_SIZE = 1000
 
@@ -82,6 +85,8 @@ class Client(Connection):
                 aggregation=choice("aggregation", aggregation, wire.Aggregation),
             ),
         )
+        import numpy as np  # noqa: PLC0415  # see above
+
         values = np.asarray(response.values, np.float64)
         values.flags.writeable = False
         return History(
@@ -185,6 +190,8 @@ def _metric(metric: wire.Metric) -> Metric:
 
 
 def _batch(message: wire.WatchPointsResponse) -> PointBatch:
+    import numpy as np  # noqa: PLC0415  # see above
+
     return PointBatch(
         message.cursor,
         time_of(message.slot_time) if message.HasField("slot_time") else None,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -13,7 +12,10 @@ from tickwatch.errors import InvalidInputError
 from tickwatch.results import TimeRange
 from tickwatch.v1 import query_pb2 as wire
 
-Time = dt.datetime | np.datetime64
+if TYPE_CHECKING:
+    import numpy as np
+
+    Time = dt.datetime | np.datetime64
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -48,8 +50,8 @@ def timestamp(field: str, time: Time | None) -> Timestamp | None:
     if time is None:
         return None
     stamp = Timestamp()
-    if isinstance(time, np.datetime64):
-        stamp.FromNanoseconds(int(time.astype("datetime64[us]").astype(np.int64)) * 1000)
+    if not isinstance(time, dt.datetime):
+        stamp.FromNanoseconds(int(time.astype("datetime64[us]").astype("int64")) * 1000)
         return stamp
     if time.tzinfo is None:
         raise wrong(field, f"{time} has no time zone", "datetime.datetime(..., tzinfo=datetime.UTC)")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Times = NDArray[np.datetime64]
+    Floats = NDArray[np.float64]
+    Times = NDArray[np.datetime64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class History:
     @property
     def times(self) -> Times:
         """The start of each interval, in UTC, as datetime64[m]."""
+        import numpy as np  # noqa: PLC0415  # as in `client`
+
         first = np.datetime64(self.start.replace(tzinfo=None), "m")
         return first + np.arange(len(self.values)) * np.timedelta64(self.interval // dt.timedelta(minutes=1), "m")
 

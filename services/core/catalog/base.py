@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from services.core.model import MEASURES, Measure, Metric
+from services.core.words import MEASURES, Measure, Metric
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from pathlib import Path
 from services.core.catalog.base import Catalog, Market
 from services.core.documents import Node, load_document, nearest
 from services.core.errors import InvalidInputError, InvalidSettingError
-from services.core.model import MEASURES, Measure, Metric
 from services.core.reading import Reading
+from services.core.words import MEASURES, Measure, Metric
 
 
 class FileCatalog(Catalog):
