@@ -24,7 +24,10 @@ KEPT_SECONDS = 1.0
 _MOST_BYTES = 64 * 1024 * 1024
 _LEAST_COMPRESSED_BYTES = 1000
 _LARGE_BYTES = 256 * 1024
-"""Bodies from this size on are compressed in a thread and less thoroughly: they would hold up everybody else."""
+"""Bodies from this size on are compressed in a thread: they would hold up everybody else."""
+
+_LEVEL = 1
+"""Of gzip's: a day of values becomes 7 % larger than by the usual 6, in a quarter of the time."""
 
 _COMPRESSIBLE = ("text/", "application/json", "application/javascript", "image/svg+xml", "application/manifest+json")
 _CONDITIONS = (b"if-none-match", b"if-modified-since", b"range", b"if-range", b"accept-encoding")
@@ -63,9 +66,9 @@ class Answer:
         """Return the body in gzip, made when it is first wanted."""
         if self.compressed is None:
             if len(self.body) < _LARGE_BYTES:
-                self.compressed = gzip.compress(self.body, 6, mtime=0)
+                self.compressed = gzip.compress(self.body, _LEVEL, mtime=0)
             else:
-                self.compressed = await asyncio.to_thread(gzip.compress, self.body, 1, mtime=0)
+                self.compressed = await asyncio.to_thread(gzip.compress, self.body, _LEVEL, mtime=0)
         return self.compressed
 
 

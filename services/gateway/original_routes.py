@@ -13,8 +13,9 @@ from starlette.responses import Response
 from services.core.model import Measure
 from services.gateway import routes, schemas
 from services.gateway.arguments import METRIC_NAME
+from services.gateway.lean_route import LeanRoute
 
-router = APIRouter(prefix="/pricetracker", responses=routes.ERRORS)
+router = APIRouter(prefix="/pricetracker", responses=routes.ERRORS, route_class=LeanRoute)
 
 MetricParameter = Annotated[
     str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -30,8 +31,7 @@ def choice(field: str, word: str | None, kind: Any) -> Any:  # noqa: ANN401 - pr
     """Return the number of an enum's value by its own word, such as "price" for MEASURE_PRICE; 0 for None."""
     if word is None:
         return 0
-    prefix = _prefix(kind)
-    names = {name.removeprefix(prefix).lower(): number for name, number in kind.items() if number}
+    names = _words(kind)
     if word not in names:
         raise wrong(field, f"{word!r} is not known", f"one of {', '.join(names)}")
     return names[word]
@@ -77,6 +77,13 @@ def time_of(stamp: Timestamp) -> dt.datetime:
 def range_of(span: wire.TimeRange) -> TimeRange:
     """Return a message's range."""
     return TimeRange(time_of(span.start_time), time_of(span.end_time))
+
+
+@functools.cache
+def _words(kind: Any) -> dict[str, int]:  # noqa: ANN401 - as above
+    """Return an enum's words and their numbers."""
+    prefix = _prefix(kind)
+    return {name.removeprefix(prefix).lower(): number for name, number in kind.items() if number}
 
 
 def _prefix(kind: Any) -> str:  # noqa: ANN401 - as above

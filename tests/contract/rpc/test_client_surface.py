@@ -198,6 +198,7 @@ def test_the_client_needs_nothing_of_the_services() -> None:
         "copy",
         "dataclasses",
         "datetime",
+        "functools",
         "json",
         "os",
         "pathlib",
