@@ -24,9 +24,11 @@ RUN /builder/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wh
 
 FROM python:3.11-slim-bookworm AS trimmed
 COPY --from=build /opt/tickwatch /opt/tickwatch
-COPY packaging/trim.py /tmp/trim.py
+COPY packaging /tmp/packaging
 # Bytecode is checked against nothing at start: the file system is read-only, and a collector pays its start each minute.
-RUN python /tmp/trim.py && rm /tmp/trim.py
+# Debian's package manager, and the Perl that it alone needs, go by its own hand, so that its database stays true.
+RUN python /tmp/packaging/trim.py && /opt/tickwatch/bin/python -B /tmp/packaging/check.py \
+ && dpkg --purge --force-remove-essential --force-depends apt perl-base && rm -r /tmp/packaging
 
 FROM scratch
 COPY --from=trimmed / /

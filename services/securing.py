@@ -1,6 +1,6 @@
 """From settings to how a server is protected, and the refusal to listen to the world without protection.
 
-Beside `wiring`, for the servers alone.
+Beside `wiring`, for what listens alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def protection(settings: Settings, role: Literal["query", "alerter"], listen: st
             "streams are calls too: leave room for others",
         )
     tokens = server.tokens_file is not None or server.service_accounts.audience is not None
-    if not server.insecure and not _loopback(listen, role):
+    if not server.insecure and not _loopback(listen, f"{role}.listen"):
         _require_protection(server, f"{role}.listen", listen, tokens=tokens)
     verifier = _verifier(settings) if tokens else None
     certificates = server.tls.client_ca_file is not None
@@ -45,6 +45,29 @@ def protection(settings: Settings, role: Literal["query", "alerter"], listen: st
         health_listen=own.health_listen,
         max_calls=server.max_calls,
         max_streams_per_client=server.max_streams_per_client,
+    )
+
+
+def check_gateway(settings: Settings, listen: str) -> None:
+    """Raise InvalidSettingError where a gateway that listens there would read for strangers and nobody has said so.
+
+    It asks nobody itself; what protects it is that it hands on its callers' tokens to services that ask for them. So
+    those have to speak TLS, as services that ask do, and the gateway has to have nothing of its own to show instead.
+    """
+    shown = settings.gateway.credentials
+    if settings.gateway.insecure or _loopback(listen, "gateway.listen"):
+        return
+    if shown.token_file is not None or shown.certificate_file is not None:
+        problem = "it reads for whoever shows no token, by its own gateway.credentials"
+    elif not client_credentials(shown).secure:
+        problem = "the services behind it ask nobody"
+    else:
+        return
+    raise InvalidSettingError(
+        "gateway.listen",
+        f"{listen} can be reached from other machines, and {problem}",
+        "set gateway.credentials.tls or ca_file and no more, so that callers have to bring tokens of their own; or"
+        " listen on 127.0.0.1; or set gateway.insecure: true to let everybody read",
     )
 
 
@@ -73,8 +96,8 @@ def _require_protection(server: ServerSettings, name: str, listen: str, *, token
         )
 
 
-def _loopback(listen: str, role: str) -> bool:
-    host = parse_listen(listen, f"{role}.listen")[0]
+def _loopback(listen: str, setting: str) -> bool:
+    host = parse_listen(listen, setting)[0]
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -203,11 +203,16 @@ def _page_token_key(settings: Settings) -> bytes:
 
 
 def gateway_arguments(settings: Settings, listen: str | None = None) -> dict[str, Any]:
-    """What `services.gateway.server.open_gateway` takes."""
-    from services.securing import client_credentials
+    """What `services.gateway.server.open_gateway` takes.
 
+    Raises InvalidSettingError for an address that others reach where the gateway would read for everybody.
+    """
+    from services.securing import check_gateway, client_credentials
+
+    listen = listen or settings.gateway.listen
+    check_gateway(settings, listen)
     return {
-        "listen": listen or settings.gateway.listen,
+        "listen": listen,
         "query": settings.gateway.query,
         "alerts": settings.gateway.alerts,
         "cors_origins": settings.gateway.cors_origins,

@@ -345,7 +345,9 @@ class GatewaySettings(_Section):
     """The gateway: REST and the dashboard, for whoever does not speak gRPC."""
 
     listen: _Address = "127.0.0.1:8080"
-    """Where it answers HTTP. Loopback, because nothing protects it elsewhere unless somebody sets that up."""
+    """Where it answers HTTP. Loopback; elsewhere its callers have to bring tokens that the services ask for."""
+    insecure: bool = False
+    """Whether it may listen where others reach it though it reads for whoever shows no token."""
     query: str = "127.0.0.1:50051"
     """The query service behind it: HOST:PORT, or dns:///NAME:PORT for a name with several addresses."""
     alerts: str = "127.0.0.1:50052"

@@ -11,7 +11,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from services.core import telemetry
-from tests.support.chart import CHART, Object, of_kind, rendered
+from tests.support.chart import CHART, Object, helm_template, of_kind, rendered
 from tests.support.needs import ROOT, require_program
 
 FOREIGN = ("kube_", "container_")
@@ -142,3 +142,16 @@ def test_alerts_about_runs_are_for_cron_jobs():
     names = {alert["alert"] for alert in rule["spec"]["groups"][0]["rules"]}
     assert "TickwatchDataStale" in names
     assert not any(name.startswith("TickwatchCollector") for name in names)
+
+
+def test_the_page_of_security_shows_values_of_the_chart(tmp_path):
+    """The values that docs/security.md shows switch on what it says they do."""
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(security:\n.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "values.yaml").write_text(block)
+
+    done = helm_template("--values", str(tmp_path / "values.yaml"), "--set", "influxdb.enabled=true")
+
+    assert done.returncode == 0, done.stderr
+    assert "kind: ClusterRoleBinding" in done.stdout
+    assert "certificate_file: /run/secrets/tickwatch/server/tls.crt" in done.stdout

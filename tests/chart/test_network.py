@@ -130,6 +130,8 @@ NARROWED = [
         ("browsers", "gateway", "alerter", 50052, True),
         ("browsers", "gateway", "external store", 8086, False),
         ("browsers", "gateway", "exchange", 443, False),
+        ("secured", "query", "api server", 443, True),
+        ("secured", "gateway", "api server", 443, False),
         ("resources", "collector", "api server", 6443, True),
         ("resources", "alerter", "api server", 6443, True),
     ],

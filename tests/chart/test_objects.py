@@ -10,7 +10,8 @@ import yaml
 
 from services.core.rpc.health import LIVENESS
 from services.core.settings import load_settings
-from tests.support.chart import KUBERNETES, of_kind, pods, rendered, scenario_names
+from services.securing import check_gateway
+from tests.support.chart import KUBERNETES, Object, of_kind, pods, rendered, scenario_names
 
 every_scenario = pytest.mark.parametrize("scenario", scenario_names())
 
@@ -56,15 +57,17 @@ def test_service_links_are_off(scenario):
 
 @every_scenario
 def test_tokens_of_the_cluster_are_mounted_only_where_they_are_used(scenario):
-    """Only what calls the API server has a token for it: the alerter, the hook, and runs that read Markets."""
+    """Only what calls the API server has a token for it: the alerter, the hook, runs that read Markets, and who has
+    callers' tokens verified.
+    """
     mounted = {
         meta["labels"]["app.kubernetes.io/component"]
         for _, meta, spec in pods(rendered(scenario))
         if spec["automountServiceAccountToken"]
     }
 
-    expected = {"alerter", "secret", "collector"} if scenario == "resources" else {"alerter", "secret"}
-    assert mounted <= expected
+    besides = {"resources": {"collector"}, "secured": {"query"}}.get(scenario, set())
+    assert besides <= mounted <= {"alerter", "secret"} | besides
 
 
 def test_rights_are_the_least():
@@ -136,13 +139,13 @@ def test_long_release_names_are_cut():
 
 @every_scenario
 def test_servers_are_probed_by_grpc(scenario):
-    """Readiness asks for the service itself, liveness and startup for the process alone, on the port it listens on."""
+    """Readiness asks for the service itself, liveness and startup for the process alone, on the port without TLS."""
     for name, meta, spec in pods(rendered(scenario)):
         role = meta["labels"]["app.kubernetes.io/component"]
         if role not in GRPC_SERVICES:
             continue
         container = spec["containers"][0]
-        port = next(port["containerPort"] for port in container["ports"] if port["name"] == "grpc")
+        port = next(port["containerPort"] for port in container["ports"] if port["name"] == "health")
         assert container["readinessProbe"]["grpc"] == {"port": port, "service": GRPC_SERVICES[role]}, name
         assert container["livenessProbe"]["grpc"] == {"port": port, "service": LIVENESS}, name
         assert container["startupProbe"]["grpc"] == {"port": port, "service": LIVENESS}, name
@@ -177,8 +180,11 @@ def test_settings_are_ones_that_the_roles_take(scenario, tmp_path):
     settings = load_settings(path, {})
 
     assert settings.store.startswith("influxdb+http")
-    assert settings.query.listen == "0.0.0.0:50051"
-    assert settings.alerter.listen == "0.0.0.0:50052"
+    assert (settings.query.listen, settings.query.health_listen) == ("0.0.0.0:50051", "0.0.0.0:50061")
+    assert (settings.alerter.listen, settings.alerter.health_listen) == ("0.0.0.0:50052", "0.0.0.0:50061")
+    assert settings.server.max_calls > max(settings.query.max_streams, settings.alerter.max_streams)
+    assert settings.server.insecure is (settings.server.tls.certificate_file is None)
+    check_gateway(settings, settings.gateway.listen)
     assert settings.log.format == "json"
 
 
@@ -298,3 +304,91 @@ def test_images_are_named_as_asked():
         ("registry.example.com/mirror/tickwatch@sha256:" + "0123456789abcdef" * 4, secrets),
         ("other.example.com/influxdb@sha256:" + "fedcba9876543210" * 4, secrets),
     }
+
+
+def mounts(spec: Object, volume: str) -> dict[str, object]:
+    """Return what a projected volume of a pod brings: its files, each with the Secret or the audience it comes from."""
+    found = next((item["projected"]["sources"] for item in spec["volumes"] if item["name"] == volume), [])
+    files: dict[str, object] = {}
+    for source in found:
+        if token := source.get("serviceAccountToken"):
+            files[token["path"]] = ("audience", token["audience"])
+        else:
+            files |= {
+                item["path"]: (source["secret"]["name"], item["key"]) for item in source["secret"].get("items", [])
+            }
+    return files
+
+
+def pod_of(scenario: str, role: str) -> Object:
+    """Return the spec of a role's pod."""
+    return next(
+        spec for _, meta, spec in pods(rendered(scenario)) if meta["labels"]["app.kubernetes.io/component"] == role
+    )
+
+
+def test_who_needs_which_secret_has_it_and_no_other():
+    """Servers have their key, clients an authority and what they show; a gateway that is not anonymous has no token."""
+    servers = {
+        "tls.crt": ("tickwatch-tls", "tls.crt"),
+        "tls.key": ("tickwatch-tls", "tls.key"),
+        "client-ca.crt": ("client-authorities", "ca.crt"),
+        "tokens.yaml": ("tickwatch-tokens", "tokens.yaml"),
+    }
+    clients = {
+        "ca.crt": ("tickwatch-tls", "ca.crt"),
+        "tls.crt": ("own-client", "tls.crt"),
+        "tls.key": ("own-client", "tls.key"),
+    }
+    for role in ("query", "alerter"):
+        assert mounts(pod_of("secured", role), "server") == servers
+        assert mounts(pod_of("secured", role), "client") == {}
+    assert mounts(pod_of("secured", "gateway"), "client") == clients
+    assert mounts(pod_of("secured", "test"), "client") == clients | {"token": ("audience", "tickwatch.example")}
+    assert mounts(pod_of("certificates", "gateway"), "client") == clients
+    assert mounts(pod_of("static-tokens", "gateway"), "client") == {"token": ("tickwatch-tokens", "own-token")}
+    assert [volume["name"] for volume in pod_of("secured", "collector")["volumes"]] == ["config", "store-token"]
+
+
+def test_what_is_mounted_is_what_the_settings_name(tmp_path):
+    """Every file that the settings of a secured release name lies where the pod that reads it has mounted it."""
+    for scenario in ("secured", "certificates", "static-tokens"):
+        path = tmp_path / f"{scenario}.yaml"
+        path.write_text(of_kind(rendered(scenario), "ConfigMap")[0]["data"]["tickwatch.yaml"], encoding="utf-8")
+        settings = load_settings(path, {})
+        tls, shown = settings.server.tls, settings.gateway.credentials
+        for role, volume, named in (
+            ("query", "server", [tls.certificate_file, tls.key_file, tls.client_ca_file, settings.server.tokens_file]),
+            ("gateway", "client", [shown.ca_file, shown.certificate_file, shown.key_file, shown.token_file]),
+        ):
+            spec = pod_of(scenario, role)
+            folder = next(
+                mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == volume
+            )
+            assert {str(file) for file in named if file} == {f"{folder}/{file}" for file in mounts(spec, volume)}
+
+
+def test_whoever_verifies_tokens_may_and_nobody_else():
+    """Query and alerter are bound to system:auth-delegator, where service accounts are let in, and only there."""
+    assert all(
+        of_kind(rendered(scenario), "ClusterRoleBinding") == []
+        for scenario in scenario_names()
+        if scenario != "secured"
+    )
+
+    (binding,) = of_kind(rendered("secured"), "ClusterRoleBinding")
+    assert binding["roleRef"]["name"] == "system:auth-delegator"
+    assert "namespace" not in binding["metadata"]
+    assert [(subject["name"], subject["namespace"]) for subject in binding["subjects"]] == [
+        ("market-tickwatch-query", "watch"),
+        ("market-tickwatch-alerter", "watch"),
+    ]
+    for role in ("query", "alerter"):
+        assert pod_of("secured", role)["serviceAccountName"] == f"market-tickwatch-{role}"
+    settings = yaml.safe_load(of_kind(rendered("secured"), "ConfigMap")[0]["data"]["tickwatch.yaml"])
+    assert settings["server"]["service_accounts"] == {
+        "audience": "tickwatch.example",
+        "readers": ["monitoring/*", "watch/market-tickwatch"],
+        "admins": ["ops/on-call"],
+    }
+    assert pod_of("secured", "test")["serviceAccountName"] == "market-tickwatch"

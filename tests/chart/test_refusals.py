@@ -8,6 +8,9 @@ from tests.support.chart import helm_template
 
 TRYING_OUT = ["--set", "influxdb.enabled=true"]
 EXTERNAL = ["--set", "store.url=influxdb+https://h/org/bucket", "--set", "store.existingSecret.name=s"]
+TLS = [*EXTERNAL, "--set", "security.tls.existingSecret=tls"]
+TOKENS = ["--set", "security.tokens.existingSecret=t"]
+MUTUAL = ["--set", "security.clientCertificates.caSecret=c,security.clientCertificates.ownSecret=o"]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,10 @@ EXTERNAL = ["--set", "store.url=influxdb+https://h/org/bucket", "--set", "store.
         ("catalog.markets[0].exchange=KRAKEN", "pairs"),
         ("networkPolicy.apiServerPorts[0]=0", "/networkPolicy/apiServerPorts/0"),
         ("log.level=loud", "/log/level"),
+        ("security.tls.existingSecret=Not_A_Name", "/security/tls/existingSecret"),
+        ("security.serviceAccounts.audience=", "/security/serviceAccounts/audience"),
+        ("security.serviceAccounts.readers[0]=monitoring", "/security/serviceAccounts/readers/0"),
+        ("security.token.existingSecret=s", "'token' not allowed"),
     ],
 )
 def test_the_schema_refuses(values, words):
@@ -64,6 +71,37 @@ def test_the_schema_refuses(values, words):
         ),
         ([*EXTERNAL, "--set", "gateway.ingress.enabled=true"], "needs gateway.ingress.host"),
         ([*EXTERNAL, "--set", "gateway.httpRoute.enabled=true"], "needs gateway.httpRoute.parentRefs"),
+        (
+            [*EXTERNAL, "--set", "security.tokens.existingSecret=t"],
+            "security.tokens.existingSecret needs security.tls.existingSecret",
+        ),
+        (
+            [*EXTERNAL, "--set", "security.serviceAccounts.enabled=true"],
+            "security.serviceAccounts.enabled needs security.tls.existingSecret",
+        ),
+        (
+            [*EXTERNAL, "--set", "security.clientCertificates.caSecret=c"],
+            "security.clientCertificates.caSecret needs security.tls.existingSecret",
+        ),
+        (TLS, "security.tls.existingSecret alone encrypts, and asks nobody who calls. Set one of"),
+        (
+            [*TLS, "--set", "security.clientCertificates.caSecret=c"],
+            "caSecret needs security.clientCertificates.ownSecret",
+        ),
+        (
+            [*TLS, *TOKENS, "--set", "security.clientCertificates.admins[0]=me"],
+            "security.clientCertificates.admins holds where clients' certificates are asked for and tokens are not",
+        ),
+        (
+            [*TLS, *MUTUAL, "--set", "gateway.enabled=true"],
+            "The gateway hands on tokens, and cannot hand on certificates",
+        ),
+        ([*EXTERNAL, "--set", "settings.server.insecure=false"], "settings.server.insecure is the chart's own"),
+        ([*EXTERNAL, "--set", "settings.gateway.insecure=true"], "settings.gateway.insecure is the chart's own"),
+        (
+            [*EXTERNAL, "--set", "settings.server.max_calls=1024"],
+            "settings.server.max_calls (1024) must be above alerter.maxStreams (1024)",
+        ),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(arguments, words):

@@ -19,6 +19,12 @@ MINUTES = 1440
 STREAM_SECONDS = 90.0
 
 
+def credentials() -> tickwatch.Credentials:
+    """Return what the chart has given us to show, under the names that the commands read too."""
+    given = {name: os.environ.get(f"TICKWATCH_{name.upper()}") for name in ("ca", "cert", "key", "token_file")}
+    return tickwatch.Credentials(tls="TICKWATCH_TLS" in os.environ, **given)
+
+
 async def first_metric(client: tickwatch.Client) -> tickwatch.Metric:
     """Wait for a metric with a point."""
     while True:
@@ -35,7 +41,7 @@ async def first_metric(client: tickwatch.Client) -> tickwatch.Metric:
 
 async def ask_queries() -> None:
     """Ask the query service."""
-    async with tickwatch.Client(os.environ["TICKWATCH_SERVER"]) as client:
+    async with tickwatch.Client(os.environ["TICKWATCH_SERVER"], credentials=credentials()) as client:
         metric = await first_metric(client)
         print(f"list: {metric.name}, newest {metric.measures[0].last_time:%H:%M} UTC")
         history = await client.get_history(metric.name, metric.measures[0].measure)
@@ -54,7 +60,11 @@ async def ask_queries() -> None:
 
 async def ask_alerter() -> None:
     """Open the alerter's stream: a snapshot first, whatever has been breached."""
-    async with tickwatch.AlertClient(os.environ["TICKWATCH_ALERTS"]) as client, asyncio.timeout(STREAM_SECONDS):
+    shown = credentials()
+    async with (
+        tickwatch.AlertClient(os.environ["TICKWATCH_ALERTS"], credentials=shown) as client,
+        asyncio.timeout(STREAM_SECONDS),
+    ):
         while True:
             try:
                 async with aclosing(client.watch_breaches()) as items:

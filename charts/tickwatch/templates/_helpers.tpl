@@ -20,7 +20,7 @@
 {{- $values := .root.Values.serviceAccount -}}
 {{- if $values.create -}}
 {{- $name := default (include "tickwatch.fullname" .root) $values.name -}}
-{{- ternary (printf "%s-%s" $name .role) $name (has .role (list "collector" "alerter")) -}}
+{{- ternary (printf "%s-%s" $name .role) $name (has .role (list "collector" "query" "alerter")) -}}
 {{- else -}}
 {{- default "default" $values.name -}}
 {{- end -}}
@@ -122,4 +122,5 @@ influxdb+http://{{ include "tickwatch.fullname" . }}-influxdb:8086/{{ .Values.in
 {{- if and .Values.gateway.httpRoute.enabled (not .Values.gateway.httpRoute.parentRefs) -}}
 {{- fail "gateway.httpRoute.enabled=true needs gateway.httpRoute.parentRefs: the Gateway that the route belongs to." -}}
 {{- end -}}
+{{- include "tickwatch.securityChecks" . -}}
 {{- end -}}

@@ -73,11 +73,21 @@ Environment variables, each name once: server-side apply refuses a list with a n
 {{- end }}
 {{- end -}}
 
-{{- /* The settings, and the store's token for who calls the store. Each takes root and storeless. */ -}}
+{{- /*
+The settings, the store's token for who calls the store, and what a server or a client of servers needs where they ask
+who calls. Each takes root, storeless, service (of a server) and client.
+*/ -}}
 {{- define "tickwatch.volumeMounts" -}}
 - {name: config, mountPath: /etc/tickwatch, readOnly: true}
 {{- if not .storeless }}
 - {name: store-token, mountPath: /run/secrets/tickwatch/store, readOnly: true}
+{{- end }}
+{{- if include "tickwatch.secured" .root }}
+{{- if .service }}
+- {name: server, mountPath: /run/secrets/tickwatch/server, readOnly: true}
+{{- else if .client }}
+- {name: client, mountPath: /run/secrets/tickwatch/client, readOnly: true}
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -94,12 +104,22 @@ Environment variables, each name once: server-side apply refuses a list with a n
       - key: {{ include "tickwatch.tokenKey" .root }}
         path: token
 {{- end }}
+{{- if include "tickwatch.secured" .root }}
+{{- if .service }}
+{{ include "tickwatch.serverVolume" .root }}
+{{- else if .client }}
+{{ include "tickwatch.clientVolume" (dict "root" .root "withToken" .root.Values.gateway.anonymous) }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
-{{- /* What a probe calls. Takes a role as below, and asks: liveness or readiness. */ -}}
+{{- /*
+What a probe calls: of a gRPC server the port for health alone, which neither TLS nor a full server closes to it. Takes a
+role as below, and asks: liveness or readiness.
+*/ -}}
 {{- define "tickwatch.probe" -}}
 {{- if .service -}}
-grpc: {port: {{ .port }}, service: {{ ternary "liveness" .service (eq .asks "liveness") }}}
+grpc: {port: 50061, service: {{ ternary "liveness" .service (eq .asks "liveness") }}}
 {{- else -}}
 httpGet: {port: {{ .portName }}, path: {{ ternary "/healthz" "/readyz" (eq .asks "liveness") }}}
 {{- end -}}
@@ -107,7 +127,8 @@ httpGet: {port: {{ .portName }}, path: {{ ternary "/healthz" "/readyz" (eq .asks
 
 {{- /*
 The pod of a role that serves. Takes root, role, values, port, portName, env, and service, its gRPC name, where it serves
-gRPC. With callsApiServer it has a token for the API server; with storeless it has none for the store.
+gRPC. With callsApiServer it has a token for the API server; with storeless it has none for the store; with client it
+calls the servers.
 */ -}}
 {{- define "tickwatch.serverPod" -}}
 metadata:
@@ -141,6 +162,9 @@ spec:
         {{- include "tickwatch.env" (dict "env" .env "extra" .values.extraEnv) | nindent 8 }}
       ports:
         - {name: {{ .portName }}, containerPort: {{ .port }}}
+        {{- if .service }}
+        - {name: health, containerPort: 50061}
+        {{- end }}
         {{- if .root.Values.metrics.enabled }}
         - {name: metrics, containerPort: 9464}
         {{- end }}
@@ -168,6 +192,10 @@ spec:
     {{- include "tickwatch.volumes" . | nindent 4 }}
 {{- end -}}
 
+{{- define "tickwatch.appProtocol" -}}
+{{- if not .service -}}http{{- else -}}{{ ternary "https" "kubernetes.io/h2c" (eq (include "tickwatch.secured" .root) "true") }}{{- end -}}
+{{- end -}}
+
 {{- /* The two Services of a role that serves: one address, and one that names every pod. */ -}}
 {{- define "tickwatch.services" -}}
 apiVersion: v1
@@ -179,7 +207,7 @@ spec:
   selector:
     {{- include "tickwatch.selectorLabels" . | nindent 4 }}
   ports:
-    - {name: {{ .portName }}, port: {{ .values.service.port }}, targetPort: {{ .portName }}, appProtocol: {{ ternary "kubernetes.io/h2c" "http" (eq .portName "grpc") }}}
+    - {name: {{ .portName }}, port: {{ .values.service.port }}, targetPort: {{ .portName }}, appProtocol: {{ include "tickwatch.appProtocol" . }}}
 ---
 # Names every pod: for clients that balance by themselves, and for Prometheus.
 apiVersion: v1
@@ -191,7 +219,7 @@ spec:
   selector:
     {{- include "tickwatch.selectorLabels" . | nindent 4 }}
   ports:
-    - {name: {{ .portName }}, port: {{ .port }}, targetPort: {{ .portName }}, appProtocol: {{ ternary "kubernetes.io/h2c" "http" (eq .portName "grpc") }}}
+    - {name: {{ .portName }}, port: {{ .port }}, targetPort: {{ .portName }}, appProtocol: {{ include "tickwatch.appProtocol" . }}}
     {{- if .root.Values.metrics.enabled }}
     - {name: metrics, port: 9464, targetPort: metrics}
     {{- end }}

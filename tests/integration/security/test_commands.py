@@ -110,6 +110,27 @@ def test_no_server_listens_openly_by_mistake(store, tmp_path, role):
         assert service.stop() == 0
 
 
+def test_no_gateway_reads_for_strangers_by_mistake(tmp_path):
+    """On an address that others reach a gateway starts where callers have to bring tokens, or where it is told so."""
+    replace(tmp_path / "token", READ)
+    ca = {"TICKWATCH_GATEWAY__CREDENTIALS__CA_FILE": str(Authority(tmp_path / "servers").ca)}
+    own = ca | {"TICKWATCH_GATEWAY__CREDENTIALS__TOKEN_FILE": str(tmp_path / "token")}
+    announces = r"tickwatch gateway: listening on (\S+)"
+
+    for listen, settings, problem in (
+        ("0.0.0.0:0", {}, "the services behind it ask nobody"),
+        ("[::]:0", {"TICKWATCH_GATEWAY__CREDENTIALS__TLS": "false"}, "the services behind it ask nobody"),
+        ("192.0.2.1:8080", own, "it reads for whoever shows no token"),
+    ):
+        done = tickwatch("gateway", "--listen", listen, settings=settings)
+        assert done.returncode == 2, done.stderr
+        assert f"gateway.listen: {listen} can be reached from other machines, and {problem}" in done.stderr
+        assert "gateway.insecure: true" in done.stderr
+    for settings in (ca, own | {"TICKWATCH_GATEWAY__INSECURE": "true"}):
+        with running("gateway", "--listen", "0.0.0.0:0", announces=announces, settings=settings) as gateway:
+            assert gateway.stop() == 0
+
+
 WRONG_FLAGS = [
     (("--cert", "c.pem"), "--key: is missing; cert and key go together"),
     (("--key", "k.pem"), "--cert: is missing; cert and key go together"),
