@@ -48,7 +48,7 @@ class Engine:
     """Evaluation, alone on its log. It may be stopped and started again, as the right to evaluate comes and goes.
 
     `silenced(event)` says whether a silence holds for it; `on_append()` is called after each append, from this thread.
-    `leads()` is asked right before each append: the right to evaluate may have gone while a step was under way.
+    `leads()` is asked right before anything is written: the right to evaluate may have gone while a step was under way.
     """
 
     def __init__(
@@ -305,9 +305,7 @@ class Engine:
         if state.evaluated > end.slot:
             end = Position(state.evaluated, 0)
         checkpoint = Checkpoint(end, state_text(state))
-        if not self._leads():
-            raise LogMovedError("this process no longer leads")
-        self._log.append(self._end, entries, checkpoint)
+        self._log.append(self._end, entries, checkpoint, self._leads)
         self._end, self._written = end, state
         self._logged.add(entry.event for entry in entries)
         for entry in entries:

@@ -7,16 +7,16 @@ import contextlib
 import json
 import logging
 import signal
+import threading
 import time
 
 import pytest
 import tickwatch
 
-from services.core.store.opening import open_store
 from tests.support import cluster, commands
 from tests.support.buckets import own_bucket, store_url
 from tests.support.needs import require_influxdb
-from tests.support.replicas import Breaches, Gate, Replica, wait_for_leader, write_rules
+from tests.support.replicas import Breaches, Gate, Replica, shared_store, starting, wait_for_leader, write_rules
 
 LEASE = "alerter"
 MOST_SECONDS = 15.0
@@ -64,20 +64,14 @@ def settings(tmp_path, namespace, lease, where):
 @pytest.fixture
 def store(settings):
     """The store that they share."""
-    with open_store(settings["TICKWATCH_STORE"], token=settings.get("TICKWATCH_INFLUXDB__TOKEN")) as opened:
+    with shared_store(settings) as opened:
         yield opened
 
 
 @pytest.fixture
 def start(tmp_path, settings):
     """Start a replica by name."""
-    with contextlib.ExitStack() as stack:
-
-        def started(name: str, **more: str) -> Replica:
-            replica = Replica(name, tmp_path, settings | more)
-            stack.callback(replica.close)
-            return replica
-
+    with starting(tmp_path, settings) as started:
         yield started
 
 
@@ -154,6 +148,28 @@ async def change_of_leader(store, leader: Replica, other: Replica, go) -> float:
     return silence
 
 
+@contextlib.asynccontextmanager
+async def never_two_leaders(*replicas: Replica):
+    """Look all the time, as long as the context lasts, whether more than one of them leads; then the test fails."""
+    ended = threading.Event()
+
+    def look() -> int:
+        count = 0
+        while not ended.wait(0.1):
+            leaders = [replica.name for replica in replicas if replica.leads()]
+            assert len(leaders) <= 1, f"{leaders} lead at the same time"
+            count += 1
+        return count
+
+    looking = asyncio.create_task(asyncio.to_thread(look))
+    try:
+        yield
+    finally:
+        ended.set()  # also where the test has failed: nobody ends a thread but itself
+        count = await looking
+    assert count > 20, "hardly ever looked"
+
+
 @on_both_stores
 async def test_another_goes_on_when_the_leader_is_killed(store, start, namespace):
     """SIGKILL: within 15 s another evaluates, nothing is lost, and nothing is told twice."""
@@ -190,13 +206,10 @@ async def test_a_leader_that_cannot_reach_the_api_server_stops_before_another_be
         first = start("first", KUBECONFIG=str(gate.kubeconfig))
         wait_for_leader(first)
         second = start("second")
-        ended = asyncio.Event()
-        seen = asyncio.create_task(asyncio.to_thread(_never_both, first, second, ended))
 
-        silence = await change_of_leader(store, first, second, gate.shut)
+        async with never_two_leaders(first, second):
+            silence = await change_of_leader(store, first, second, gate.shut)
 
-        ended.set()
-        assert await seen > 20
         assert silence < MOST_SECONDS
         assert second.leads()
         assert not first.leads()
@@ -205,16 +218,6 @@ async def test_a_leader_that_cannot_reach_the_api_server_stops_before_another_be
         assert first.process.poll() is None
     finally:
         gate.close()
-
-
-def _never_both(first: Replica, second: Replica, ended: asyncio.Event) -> int:
-    """Look until the end whether both lead; return how often it was looked."""
-    count = 0
-    while not ended.is_set():
-        assert not (first.leads() and second.leads())
-        count += 1
-        time.sleep(0.1)
-    return count
 
 
 async def test_a_leader_that_was_asleep_does_nothing_when_it_wakes(store, start):

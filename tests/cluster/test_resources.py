@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 
 import pytest
 import tickwatch
 
-from services.core.store.opening import open_store
 from tests.support import cluster, commands
 from tests.support.cluster import alert_rule, kubectl, market
-from tests.support.replicas import Breaches, Gate, Replica, wait_for_leader
+from tests.support.replicas import Breaches, Gate, Replica, shared_store, starting, wait_for_leader
 
 LEASE = "alerter"
 
@@ -93,20 +91,14 @@ def settings(tmp_path, namespace, kubeconfig, empty):
 @pytest.fixture
 def store(settings):
     """The store of the processes."""
-    with open_store(settings["TICKWATCH_STORE"]) as opened:
+    with shared_store(settings) as opened:
         yield opened
 
 
 @pytest.fixture
 def start(tmp_path, settings):
     """Start a replica by name."""
-    with contextlib.ExitStack() as stack:
-
-        def started(name: str, **more: str) -> Replica:
-            replica = Replica(name, tmp_path, settings | more)
-            stack.callback(replica.close)
-            return replica
-
+    with starting(tmp_path, settings) as started:
         yield started
 
 

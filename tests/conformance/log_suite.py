@@ -159,6 +159,36 @@ class LogSuite(ABC):
         assert messages(log.read_after(log.earliest(), 9)) == ["0", "1", "b0"]
         assert log.checkpoint() == Checkpoint(at(1), "two")
 
+    def test_what_another_has_appended_is_no_repetition(self, log: BreachLog) -> None:
+        """Two that take the log to the same end with something else: the second is told, or its entries were lost."""
+        log.append(None, [], Checkpoint(at(), "one"))
+        log.append(at(), entries(at(), 2, "a"), Checkpoint(at(0, 2), "first"))
+
+        with pytest.raises(LogMovedError):
+            log.append(at(), entries(at(), 2, "b"), Checkpoint(at(0, 2), "second"))
+
+        assert messages(log.read_after(log.earliest(), 9)) == ["a0", "a1"]
+        assert log.checkpoint() == Checkpoint(at(0, 2), "first")
+
+    def test_who_may_not_append_any_more_changes_nothing(self, log: BreachLog) -> None:
+        """Whenever during an append the right to it ends, readers see nothing of it, and another's take its place."""
+        log.append(None, entries(at(), 1), Checkpoint(at(0, 1), "one"))
+        for asked in range(1, 9):
+            answers = iter([True] * (asked - 1))
+
+            def allowed(answers: Iterator[bool] = answers) -> bool:
+                return next(answers, False)
+
+            try:
+                log.append(at(0, 1), entries(at(0, 1), 3, "lost "), Checkpoint(at(1), "two"), allowed)
+            except LogMovedError:
+                assert messages(log.read_after(log.earliest(), 9)) == ["0"]
+                assert log.checkpoint() == Checkpoint(at(0, 1), "one")
+            else:
+                break
+        assert asked > 1, "it was never asked"
+        assert messages(log.read_after(log.earliest(), 9)) == ["0", "lost 0", "lost 1", "lost 2"]
+
     def test_disorder_is_a_defect(self, log: BreachLog) -> None:
         """Entries out of order, at or after the end, or before the expected place are never stored."""
         backwards = list(reversed(entries(at(), 2)))

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ import yaml
 
 from services.core.model import SLOT_SECONDS, Measure, Points, Quality, Series, Slot
 from services.core.store.base import MetricStore
+from services.core.store.opening import open_store
 from tests.support import cluster, commands, ports
 
 _PATIENCE_SECONDS = 120
@@ -86,6 +87,24 @@ class Replica:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
         return self.process.wait(_PATIENCE_SECONDS)
+
+
+@contextlib.contextmanager
+def starting(folder: Path, settings: Mapping[str, str]) -> Iterator[Callable[..., Replica]]:
+    """Yield what starts a replica by name, with these settings and its own; all of them end with the context."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, **more: str) -> Replica:
+            replica = Replica(name, folder, {**settings, **more})
+            stack.callback(replica.close)
+            return replica
+
+        yield start
+
+
+def shared_store(settings: Mapping[str, str]) -> MetricStore:
+    """Open the store that replicas with these settings share."""
+    return open_store(settings["TICKWATCH_STORE"], token=settings.get("TICKWATCH_INFLUXDB__TOKEN"))
 
 
 def wait_for_leader(*replicas: Replica) -> Replica:

@@ -12,7 +12,7 @@ same call will fail again).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType, Self
 
@@ -130,17 +130,24 @@ class BreachLog(ABC):
         """Return the newest checkpoint, or None in a log that nobody has appended to."""
 
     @abstractmethod
-    def append(self, expected: Position | None, entries: Sequence[LogEntry], checkpoint: Checkpoint) -> None:
+    def append(
+        self,
+        expected: Position | None,
+        entries: Sequence[LogEntry],
+        checkpoint: Checkpoint,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Append entries and replace the checkpoint; readers see both or neither.
 
         `expected` is the present checkpoint's end, None for an empty log; the entries' positions lie at or after it and
         before `checkpoint.end`, in ascending order. Entries may be empty: the checkpoint alone moves on. After a
         raise, the same call made again completes it.
 
-        Raises LogMovedError, and changes nothing, where the log does not end at `expected`; a log that already ends at
-        `checkpoint.end` has the same call done and raises nothing. A backend without transactions sees another
+        Raises LogMovedError, and changes nothing, where the log does not end at `expected`; a log whose checkpoint is
+        this very one has the same call done and raises nothing. A backend without transactions sees another
         writer only if that one has appended before this call began; two that append at the very same time write
-        the same keys, so that nothing is ever there twice.
+        the same keys, so that nothing is ever there twice. So `allowed` is asked right before anything is written, at
+        every request: where it says no, LogMovedError is raised, and readers see nothing of the append.
         """
 
     @abstractmethod

@@ -118,7 +118,14 @@ class InfluxMetricStore(MetricStore):
         # Loaded where it is used: a collector's run has no part in alerting.
         from services.core.store.influx_log import InfluxBreachLog  # noqa: PLC0415
 
-        return InfluxBreachLog(self._send, self._small_answer, self._clock, self._retention)
+        return InfluxBreachLog(
+            self.url,
+            send=self._send,
+            ask=self._small_answer,
+            delete=self._delete,
+            clock=self._clock,
+            retention=self._retention,
+        )
 
     def _small_answer(self, query: str, parameters: dict[str, Any]) -> list[dict[str, str]]:
         """Answer a query whose range is its own business; `bucket` is among its parameters already."""
@@ -351,6 +358,17 @@ class InfluxMetricStore(MetricStore):
         self._check_open()
         with self._translated():
             self._writes.write(self._bucket, self._org, body.encode(), precision)  # type: ignore[arg-type]  # its strings
+
+    def _delete(self, measurement: str, start: int, end: int) -> None:
+        """Delete a measurement's points in [start, end), nanoseconds since the epoch."""
+        self._check_open()
+        first, last = (
+            f"{datetime.fromtimestamp(each // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%S}.{each % 1_000_000_000:09d}Z"
+            for each in (start, end - 1)  # InfluxDB deletes the stop, too
+        )
+        predicate = f'_measurement="{measurement}"'
+        with self._translated():
+            self._client.delete_api().delete(first, last, predicate, self._bucket, self._org)
 
     def _moment(self) -> tuple[int, int]:
         """A nanosecond and a lane that no other write has."""

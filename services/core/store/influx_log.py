@@ -2,15 +2,18 @@
 
 An entry is a point of measurement `breach` whose time is its position: the slot's start plus as many nanoseconds as its
 ordinal. So whoever writes an entry of the same place replaces it. The checkpoint is written after the entries, and what
-lies at or after its end is never read: leftovers of a killed writer, which the next one overwrites. `event` holds the
-event as JSON; the fields beside it are for people's own Flux, and nobody reads them here.
+lies at or after its end is never read: leftovers of a killed writer, which the next one overwrites, and deletes where
+it passes over places. `event` holds the event as JSON; the fields beside it are for people's own Flux,
+and nobody reads them here.
 
 Checkpoint and documents are points of measurement `alerting` with one time a day, so that rewriting replaces them; a
-text is cut into pieces, because a string of InfluxDB's has at most 64 KB. A forgotten document has no pieces.
+text is cut into pieces, because a string of InfluxDB's has at most 64 KB. A forgotten document has no pieces. A reader
+may come while some fields are new and some still old; a text that is not what its digest says is read again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import secrets
@@ -21,14 +24,16 @@ from urllib.parse import quote, unquote
 from services.core.breach_documents import event_from_text, event_text
 from services.core.breaches import Checkpoint, Event, LogEntry, Position
 from services.core.clock import Clock
+from services.core.errors import StoreUnavailableError
 from services.core.model import SLOT_SECONDS, Slot
 from services.core.store.base import BreachLog
 from services.core.store.influx_format import quoted
-from services.core.store.log_rules import check_append, check_document, check_end, check_position
+from services.core.store.log_rules import check_allowed, check_append, check_document, check_end, check_position
 from services.core.store.retention import Retention
 
 Send = Callable[[str, str], None]
 Ask = Callable[[str, dict[str, Any]], list[dict[str, str]]]
+Delete = Callable[[str, int, int], None]
 
 _ENTRY, _TEXT = "breach", "alerting"
 _CHECKPOINT, _IDENTITY = "checkpoint", "identity"
@@ -37,6 +42,9 @@ _SLOT = SLOT_SECONDS * _NANOSECONDS
 _DAY_SECONDS = 86_400
 _PIECE = 60_000
 """Characters of a text, all ASCII, in one field."""
+
+_READS = 20
+"""How often a text that is being written is read again; about every fiftieth reading meets a writing."""
 
 _BODY_ENTRIES = 500
 _RANGES_SLOTS = (120, 2880)
@@ -51,11 +59,15 @@ _TEXTS = (
 
 
 class InfluxBreachLog(BreachLog):
-    """`send` writes line protocol with a precision, `ask` answers Flux with parameters; both translate errors."""
+    """`send` writes line protocol with a precision, `ask` answers Flux with parameters, `delete` takes a measurement
+    and a range in nanoseconds since the epoch; all translate errors. `url` names the store in errors.
+    """
 
-    def __init__(self, send: Send, ask: Ask, clock: Clock, retention: Retention) -> None:
+    def __init__(self, url: str, *, send: Send, ask: Ask, delete: Delete, clock: Clock, retention: Retention) -> None:
+        self._url = url
         self._send = send
         self._ask = ask
+        self._delete = delete
         self._clock = clock
         self._retention = retention
 
@@ -72,17 +84,33 @@ class InfluxBreachLog(BreachLog):
         document = json.loads(found["log"])
         return Checkpoint(Position(Slot(document["slot"]), document["ordinal"]), document["state"])
 
-    def append(self, expected: Position | None, entries: Sequence[LogEntry], checkpoint: Checkpoint) -> None:
+    def append(
+        self,
+        expected: Position | None,
+        entries: Sequence[LogEntry],
+        checkpoint: Checkpoint,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> None:
         check_append(expected, entries, checkpoint)
         present = self.checkpoint()
-        if not check_end(present.end if present else None, expected, checkpoint):
+        if not check_end(present, expected, checkpoint):
             return
+        check_allowed(allowed)
+        self._clear(expected or self.earliest(), entries, checkpoint.end)
         if present is None or present.end.slot * SLOT_SECONDS // _DAY_SECONDS != self._today() // _DAY_SECONDS:
             self._put(_IDENTITY, "log", self.log_id())  # written anew each day, so that the retention leaves it
         for first in range(0, len(entries), _BODY_ENTRIES):
+            check_allowed(allowed)
             self._send("\n".join(map(_line, entries[first : first + _BODY_ENTRIES])), "ns")
+        check_allowed(allowed)
         document = {"slot": checkpoint.end.slot, "ordinal": checkpoint.end.ordinal, "state": checkpoint.state}
         self._put(_CHECKPOINT, "log", json.dumps(document, separators=(",", ":")))
+
+    def _clear(self, start: Position, entries: Sequence[LogEntry], end: Position) -> None:
+        """Delete leftovers between the entries to come: where a slot is left, the end passes over places."""
+        whole = [start, *(Position(start.slot, start.ordinal + number) for number in range(1, len(entries) + 1))]
+        if [*(entry.position for entry in entries), end] != whole and self._entries(start, end, "|> limit(n: 1)"):
+            self._delete(_ENTRY, _nanoseconds(start), _nanoseconds(end))
 
     def read_after(self, position: Position, limit: int) -> tuple[LogEntry, ...]:
         check_position(position, self.earliest())
@@ -132,12 +160,24 @@ class InfluxBreachLog(BreachLog):
     def _put(self, kind: str, key: str, text: str | None) -> None:
         encoded = "" if text is None else json.dumps(text)
         pieces = [encoded[first : first + _PIECE] for first in range(0, len(encoded), _PIECE)]
-        fields = [f"pieces={len(pieces)}i", *(f"text{number}={quoted(piece)}" for number, piece in enumerate(pieces))]
+        fields = [
+            f"pieces={len(pieces)}i",
+            f'digest="{_digest(encoded)}"',
+            *(f"text{number}={quoted(piece)}" for number, piece in enumerate(pieces)),
+        ]
         tags = f"kind={quote(kind, safe='')},key={quote(key, safe='')}"
         self._send(f"{_TEXT},{tags} {','.join(fields)} {self._today()}", "s")
 
     def _texts(self, kind: str, days: int | None = None) -> dict[str, str]:
         """Return the newest text of each key of a kind, written in the last days or, without a number, ever."""
+        for _ in range(_READS):
+            found = {key: _joined(fields) for key, fields in self._fields(kind, days).items()}
+            if None not in found.values():
+                return {unquote(key): json.loads(text) for key, text in found.items() if text}
+        raise StoreUnavailableError(self._url, f"{kind} is being written all the time: no reading of it was whole")
+
+    def _fields(self, kind: str, days: int | None) -> dict[str, dict[str, str]]:
+        """Return the newest fields of each key of a kind."""
         back = self._retention.days if days is None else days
         stop = self._today() + 2 * _DAY_SECONDS
         start = stop - (back + 2) * _DAY_SECONDS
@@ -150,17 +190,21 @@ class InfluxBreachLog(BreachLog):
                 newest[key], fields[key] = row["_time"], {}
             if row["_time"] == newest[key]:
                 fields[key][row["_field"]] = row["_value"]
-        return {
-            unquote(key): json.loads("".join(_pieces(found))) for key, found in fields.items() if found["pieces"] != "0"
-        }
+        return fields
 
     def _today(self) -> int:
         """Return the start of the present day of UTC, in seconds since the epoch."""
         return int(self._clock.now()) // _DAY_SECONDS * _DAY_SECONDS
 
 
-def _pieces(fields: dict[str, str]) -> Iterable[str]:
-    return (fields[f"text{number}"] for number in range(int(fields["pieces"])))
+def _joined(fields: dict[str, str]) -> str | None:
+    """Return a text from its pieces, encoded; None where they are not all of one writing."""
+    encoded = "".join(fields.get(f"text{number}", "") for number in range(int(fields.get("pieces", "0"))))
+    return encoded if fields.get("digest") == _digest(encoded) else None
+
+
+def _digest(encoded: str) -> str:
+    return hashlib.blake2b(encoded.encode(), digest_size=16).hexdigest()
 
 
 def _nanoseconds(position: Position) -> int:

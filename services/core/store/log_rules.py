@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from services.core.breaches import Checkpoint, LogEntry, Position
 from services.core.errors import CursorExpiredError, InvalidInputError, LogMovedError
@@ -42,16 +42,24 @@ def check_text(field: str, text: str) -> None:
         raise InvalidInputError(field, f"{len(text)} characters", f"1 to {LONGEST_TEXT}")
 
 
-def check_end(end: Position | None, expected: Position | None, checkpoint: Checkpoint) -> bool:
+def check_end(present: Checkpoint | None, expected: Position | None, checkpoint: Checkpoint) -> bool:
     """Return whether an append is still to be done; False where it is done already.
 
-    Raises LogMovedError where the log ends neither at `expected` nor where the append would lead.
+    Raises LogMovedError where the log ends elsewhere: also where somebody else has led it to the same end, for what he
+    has appended is not what was to be.
     """
-    if end == expected and end != checkpoint.end:
+    if present == checkpoint:
+        return False
+    end = present.end if present else None
+    if end == expected:
         return True
-    if end == checkpoint.end:
-        return end == expected  # the checkpoint alone may be new
     raise LogMovedError(f"the log ends at {_shown(end)} and not at {_shown(expected)}")
+
+
+def check_allowed(allowed: Callable[[], bool]) -> None:
+    """Raise LogMovedError where nothing may be written any more."""
+    if not allowed():
+        raise LogMovedError("another may append by now")
 
 
 def check_position(position: Position, earliest: Position) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from services.core.breaches import Checkpoint, LogEntry, Position
 from services.core.store.base import BreachLog
-from services.core.store.log_rules import check_append, check_document, check_end, check_position
+from services.core.store.log_rules import check_allowed, check_append, check_document, check_end, check_position
 from services.core.store.retention import Retention
 
 
@@ -33,11 +33,18 @@ class MemoryBreachLog(BreachLog):
         self._check_open()
         return self._checkpoint
 
-    def append(self, expected: Position | None, entries: Sequence[LogEntry], checkpoint: Checkpoint) -> None:
+    def append(
+        self,
+        expected: Position | None,
+        entries: Sequence[LogEntry],
+        checkpoint: Checkpoint,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> None:
         check_append(expected, entries, checkpoint)
         with self._lock:
             self._check_open()
-            if check_end(self._checkpoint.end if self._checkpoint else None, expected, checkpoint):
+            if check_end(self._checkpoint, expected, checkpoint):
+                check_allowed(allowed)
                 self._entries.extend(entries)
                 self._checkpoint = checkpoint
 

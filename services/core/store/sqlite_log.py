@@ -14,7 +14,7 @@ from services.core.breach_documents import event_from_text, event_text
 from services.core.breaches import Checkpoint, LogEntry, Position
 from services.core.model import Slot
 from services.core.store.base import BreachLog
-from services.core.store.log_rules import check_append, check_document, check_end, check_position
+from services.core.store.log_rules import check_allowed, check_append, check_document, check_end, check_position
 from services.core.store.retention import Retention
 
 Connecting = Callable[[], AbstractContextManager[sqlite3.Connection]]
@@ -41,13 +41,19 @@ class SqliteBreachLog(BreachLog):
         with self._reading() as connection:
             return _checkpoint(connection)
 
-    def append(self, expected: Position | None, entries: Sequence[LogEntry], checkpoint: Checkpoint) -> None:
+    def append(
+        self,
+        expected: Position | None,
+        entries: Sequence[LogEntry],
+        checkpoint: Checkpoint,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> None:
         check_append(expected, entries, checkpoint)
         rows = [(*entry.position, event_text(entry.event)) for entry in entries]
         with self._writing() as connection:
-            present = _checkpoint(connection)
-            if not check_end(present.end if present else None, expected, checkpoint):
+            if not check_end(_checkpoint(connection), expected, checkpoint):
                 return
+            check_allowed(allowed)  # waiting for this transaction may have taken long
             connection.executemany("INSERT INTO breaches VALUES (?, ?, ?)", rows)
             connection.execute(
                 "INSERT INTO checkpoint VALUES (1, ?, ?, ?) ON CONFLICT DO UPDATE"
