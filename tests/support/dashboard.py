@@ -39,6 +39,7 @@ from services.core.model import (
     Window,
     last_complete_slot,
 )
+from services.core.rpc.access import OPEN, Protection
 from services.core.store.memory import MemoryMetricStore
 from services.core.telemetry import EvaluationMetrics
 from services.gateway.server import open_gateway
@@ -103,8 +104,9 @@ def flat_day(end: Slot, metrics: Iterable[str], *, value: float = 100.0, slots: 
 class Desk:
     """The servers behind the dashboard, and the store below them."""
 
-    def __init__(self, store: MemoryMetricStore, catalog: FixedCatalog) -> None:
+    def __init__(self, store: MemoryMetricStore, catalog: FixedCatalog, protection: Protection = OPEN) -> None:
         self.store = store
+        self._protection = protection
         self._catalog = catalog
         self._addresses = [f"127.0.0.1:{free_port()}" for _ in range(3)]
         self._running: AsyncExitStack | None = None
@@ -123,7 +125,14 @@ class Desk:
             stack.push_async_callback(self.stop_query)
             await self.start_query()
             alerter = await stack.enter_async_context(
-                open_alerter(store=self.store, rules=rules, listen=alerts, poll_interval_seconds=0.05, grace_seconds=1)
+                open_alerter(
+                    store=self.store,
+                    rules=rules,
+                    listen=alerts,
+                    poll_interval_seconds=0.05,
+                    grace_seconds=1,
+                    protection=self._protection,
+                )
             )
             await stack.enter_async_context(
                 open_gateway(listen=http, query=query, alerts=alerts, **{"grace_seconds": 1.0, **gateway})
@@ -142,7 +151,11 @@ class Desk:
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(
                 open_query_server(
-                    reader=self.store, listen=self._addresses[0], poll_interval_seconds=0.05, grace_seconds=1
+                    reader=self.store,
+                    listen=self._addresses[0],
+                    poll_interval_seconds=0.05,
+                    grace_seconds=1,
+                    protection=self._protection,
                 )
             )
             await server.ready()
@@ -180,20 +193,27 @@ async def room_in_the_minute(seconds: float = 20.0) -> Slot:
 
 
 @asynccontextmanager
-async def open_desk(*days: Day, catalog: Sequence[Market] = (), evaluated: int = DAY_SLOTS) -> AsyncIterator[Desk]:
+async def open_desk(
+    *days: Day,
+    catalog: Sequence[Market] = (),
+    evaluated: int = DAY_SLOTS,
+    protection: Protection = OPEN,
+    **gateway: Any,
+) -> AsyncIterator[Desk]:
     """Serve a store that has these days, their last `evaluated` slots evaluated by the default rules.
 
-    Without days there is nothing in the store.
+    Without days there is nothing in the store. `protection` is that of query and alerter, `gateway` what the gateway is
+    opened with besides.
     """
     store = MemoryMetricStore()
     fixed = FixedCatalog(*catalog)
     if days:
         _begin_evaluation(store, fixed, Slot(newest_slot() - evaluated))
-    desk = Desk(store, fixed)
+    desk = Desk(store, fixed, protection)
     for day in days:
         exchange = next(iter(day.values)).metric.partition(":")[0]
         desk.write(day.points(), exchange)
-    await desk.start()
+    await desk.start(**gateway)
     try:
         yield desk
     finally:

@@ -1,6 +1,8 @@
 // The gateway's REST interface: addresses in, plain objects out, times as milliseconds since the epoch.
 // Knows nothing of the page.
 
+import { access } from "./access.js";
+
 /** What the gateway, or the lack of one, said. `reason` is the contract's (METRIC_NOT_FOUND, …) or empty. */
 export class ApiError extends Error {
   constructor(message, { status = 0, reason = "", field = "" } = {}) {
@@ -33,13 +35,19 @@ export async function refusal(response) {
 
 async function call(address, options = {}) {
   let response;
+  const { token } = access;
   try {
-    response = await fetch(address, options);
+    response = await fetch(address, { ...options, headers: access.headers(options.headers) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("The gateway cannot be reached.");
   }
-  if (!response.ok) throw await refusal(response);
+  if (!response.ok) {
+    const error = await refusal(response);
+    access.answered(response.status, token, error);
+    throw error;
+  }
+  access.answered(response.status, token);
   return response.json();
 }
 

@@ -1,5 +1,6 @@
 // The page put together: two streams, what they feed, and who tells whom. Every other module knows only its own part.
 
+import { access } from "./access.js";
 import { readPoints } from "./api.js";
 import { Breaches } from "./breaches.js";
 import { Chart } from "./chart.js";
@@ -11,6 +12,7 @@ import { Market } from "./market.js";
 import { paced } from "./pacing.js";
 import { RankingTable } from "./ranking.js";
 import { Series } from "./series.js";
+import { Signing } from "./signing.js";
 import { Stream } from "./stream.js";
 import { Trial } from "./trial.js";
 
@@ -145,7 +147,8 @@ const reload = paced(2_000, () => {
   breaches.load();
   if (shown.metric) draw(shown.metric, shown.measure);
 });
-const retrySoon = paced(5_000, () => setTimeout(reload, 3_000));
+// Where a token is demanded only a token helps, or the streams, which go on asking.
+const retrySoon = paced(5_000, () => setTimeout(() => access.refused || reload(), 3_000));
 
 const links = { points: "connecting", breaches: "connecting" };
 
@@ -185,10 +188,14 @@ document.addEventListener("visibilitychange", () => {
     events.resume();
   }
 });
-addEventListener("online", () => {
+addEventListener("online", refresh);
+
+function refresh() {
   points.refresh();
   events.refresh();
-});
+}
+
+new Signing({ onToken: refresh });
 
 // ---- what is wrong, said once
 
@@ -215,6 +222,7 @@ market.addEventListener("rankings", () => calm());
 function notice() {
   const words = [];
   if (troubled && !navigator.onLine) words.push("This machine is offline. What is shown is what was known; the page goes on by itself.");
+  else if (access.refused) words.push("Who reads here has to sign in, with a token that the services know.");
   else if (troubled) words.push(`${troubled.message.replace(/\.?$/, ".")} What is shown is what was known; it is tried again until it works.`);
   for (const { exchange, age } of freshness.silent) {
     words.push(`${exchange} has been silent for ${span(age)}: no point has come from it, and gaps on its charts are real.`);
@@ -228,7 +236,7 @@ function link() {
   const state = states.includes("down") ? "down" : states.includes("connecting") ? "connecting" : "live";
   const element = byId("link");
   element.dataset.state = state;
-  setText(element, { down: "Reconnecting", connecting: "Connecting", live: "Live" }[state]);
+  setText(element, { down: access.refused ? "Not signed in" : "Reconnecting", connecting: "Connecting", live: "Live" }[state]);
 }
 
 // ---- the page around it
@@ -267,7 +275,7 @@ theme(document.documentElement.dataset.theme ?? "system");
 
 byId("help").addEventListener("click", () => byId("keys").showModal());
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea") || byId("keys").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea") || document.querySelector("dialog[open]")) return;
   if (event.key === "/") {
     event.preventDefault();
     view("ranking");

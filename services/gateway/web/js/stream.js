@@ -1,8 +1,10 @@
 // Server-sent events that survive what a laptop does: sleep, lost networks, restarted servers.
 //
-// EventSource would do for a page that never sleeps. It cannot send Last-Event-ID on a connection that we open anew,
-// does not say why it was refused, and waits for ever on a connection that died in silence; so the body is read here.
+// EventSource would do for a page that never sleeps and needs no token. It cannot send Last-Event-ID on a connection that
+// we open anew, nor Authorization on any, does not say why it was refused, and waits for ever on a connection that died
+// in silence; so the body is read here.
 
+import { access } from "./access.js";
 import { ApiError, errorIn, refusal } from "./api.js";
 
 const SILENCE = 40_000; // the services send something at least every 15 s
@@ -88,11 +90,14 @@ export class Stream {
     this.#handlers.state?.("connecting");
     let failure = null;
     try {
-      const headers = { Accept: "text/event-stream" };
+      const { token } = access;
+      const headers = access.headers({ Accept: "text/event-stream" });
       if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
       const resumed = this.#cursor !== "";
       const response = await fetch(this.#address, { headers, signal: abort.signal, cache: "no-store" });
-      if (!response.ok) throw await refusal(response);
+      const error = response.ok ? null : await refusal(response);
+      access.answered(response.status, token, error);
+      if (error) throw error;
       this.#handlers.state?.("live");
       this.#handlers.open?.(resumed);
       await this.#read(response.body, abort.signal);
