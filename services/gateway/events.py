@@ -15,9 +15,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.core.errors import NotReadyError, TooManyStreamsError
+from services.gateway.http_protocol import abort
 
 _PARTING_SECONDS = 1.0
-_STALLED_SECONDS = 60.0
+STALLED_SECONDS = 60.0
 """A reader who takes nothing for so long, with his connection's buffers full, is given up."""
 
 PREAMBLE = b"retry: 2000\n\n"
@@ -54,8 +55,9 @@ class Source(Protocol):
 class EventStreams:
     """The open streams of a process: so many at most, and all of them end when it stops."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, stalled_seconds: float = STALLED_SECONDS) -> None:
         self._most = most
+        self.stalled_seconds = stalled_seconds
         self._ends: set[asyncio.Future[None]] = set()
         self._stopping = self._closed = False
 
@@ -108,7 +110,7 @@ class EventStream(Response):
         self._source = source
         self._streams = streams
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send frames to the end."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": PREAMBLE, "more_body": True})
@@ -123,7 +125,11 @@ class EventStream(Response):
                 task.cancel()
             await asyncio.wait((listening, sending))
             await self._source.close()
-        if not sending.cancelled() and not isinstance(sending.exception(), TimeoutError):
+        if not sending.cancelled():
+            if isinstance(sending.exception(), TimeoutError):
+                abort(scope)
+                await asyncio.sleep(0)  # the server hears of it
+                return
             sending.result()
         # To a reader who is gone this says nothing; one who does not read is not waited for.
         with contextlib.suppress(TimeoutError):
@@ -133,7 +139,7 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         async with contextlib.aclosing(self._source.frames()) as frames:
             async for body in frames:
-                async with asyncio.timeout(_STALLED_SECONDS):
+                async with asyncio.timeout(self._streams.stalled_seconds):
                     await send({"type": "http.response.body", "body": body, "more_body": True})
 
 

@@ -19,7 +19,8 @@ from services.core.errors import InvalidSettingError
 from services.core.telemetry import GatewayMetrics, parse_listen
 from services.gateway.answers import KEPT_SECONDS, KeptAnswers
 from services.gateway.app import build_app
-from services.gateway.events import EventStreams
+from services.gateway.events import STALLED_SECONDS, EventStreams
+from services.gateway.http_protocol import HttpProtocol
 from services.gateway.limiting import RateLimit
 from services.gateway.relaying import HEARTBEAT_SECONDS, LINGER_SECONDS
 from services.gateway.subscribing import Relays
@@ -47,6 +48,11 @@ class GatewayServer:
         """Where a browser on this machine finds it."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104 - names what is not an address
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def buffered_bytes(self) -> list[int]:
+        """How many bytes each connection has that its reader has not taken."""
+        return [connection.transport.get_write_buffer_size() for connection in self._http.server_state.connections]
 
     async def drain(self) -> None:
         """Stop without losing a request: not ready, drain delay, event streams end, open requests end.
@@ -91,6 +97,7 @@ async def open_gateway(
     kept_seconds: float = KEPT_SECONDS,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
     linger_seconds: float = LINGER_SECONDS,
+    stalled_seconds: float = STALLED_SECONDS,
 ) -> AsyncIterator[GatewayServer]:
     """Serve HTTP at `listen` (HOST:PORT, port 0 leaves it to the machine); on exit drain, unless that was done before.
 
@@ -99,8 +106,8 @@ async def open_gateway(
     `burst` times at once; None sets no limit. Behind `trusted_proxies` (addresses or networks) the client is who they
     say. `max_streams` limits event streams. `drain_seconds` is how long requests are still taken after /readyz has
     turned, as long as balancers need to see it; `grace_seconds` how long open requests may take to end. Answers are
-    kept for `kept_seconds`, a quiet event stream has a comment every `heartbeat_seconds`, and a stream of a service
-    ends `linger_seconds` after its last reader.
+    kept for `kept_seconds`, a quiet event stream has a comment every `heartbeat_seconds`, a stream of a service ends
+    `linger_seconds` after its last reader, and a reader who takes nothing for `stalled_seconds` is given up.
 
     Raises InvalidSettingError for an address that cannot be listened on.
     """
@@ -108,7 +115,7 @@ async def open_gateway(
         upstream = await stack.enter_async_context(open_upstream(query, alerts, credentials))
         metrics = GatewayMetrics(registry or CollectorRegistry())
         answers = KeptAnswers(kept_seconds)
-        streams = EventStreams(max_streams)
+        streams = EventStreams(max_streams, stalled_seconds)
         relays = Relays(
             upstream,
             on_news=answers.forget,
@@ -121,7 +128,7 @@ async def open_gateway(
         limit = None if requests_per_second is None else RateLimit(requests_per_second, burst)
         config = uvicorn.Config(
             build_app(upstream, relays, streams, answers, metrics, cors_origins=cors_origins, limit=limit),
-            http="httptools",
+            http=HttpProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
