@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from services import wiring
+from services.alerter.leading import AlwaysLeads
 from services.alerter.server import open_alerter
 from services.collector import backfill
 from services.collector.collecting import Collector
@@ -65,11 +68,12 @@ async def run_all(
         server = await stack.enter_async_context(
             open_query_server(reader=store, registry=registry, **wiring.query_arguments(settings, listen))
         )
+        leadership = _OnceFilled()
         alerter = await stack.enter_async_context(
             open_alerter(
                 store=store,
                 registry=registry,
-                **wiring.alerter_arguments(settings, catalog=catalog, listen=alerts),
+                **wiring.alerter_arguments(settings, catalog=catalog, listen=alerts, leadership=leadership),
             )
         )
         gateway = await stack.enter_async_context(
@@ -95,8 +99,11 @@ async def run_all(
 
         async def welcome() -> None:
             await server.ready()
-            await alerter.ready()
             await reporter.first_run.wait()
+            if _reaches_back(collector):  # else that takes minutes, and what it finds is older than what is watched
+                await _fill_the_day(collector, reporter)
+            leadership.begin()
+            await alerter.ready()
             # A run's record follows its points, so that once the window has the run it has all that the run wrote.
             while reporter.wrote and (server.window.newest_run or 0) < reporter.newest:  # noqa: ASYNC110  of a thread
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -107,7 +114,8 @@ async def run_all(
                 "alerts": alerter.address,
             }
             _print_what_to_try(console, collector, addresses, reporter.newest)
-            await _fill_the_day(collector, reporter)
+            if not _reaches_back(collector):
+                await _fill_the_day(collector, reporter)
 
         await all_of(runs, until_stopped(stop, welcome()))
         console.print("stopping")
@@ -210,9 +218,33 @@ async def _fill_the_day(collector: Collector, reporter: _Reporter) -> None:
 
     Where candles reach back without limit a second day costs nothing, and makes the first day's `volume` whole.
     """
-    unlimited = all(collector.exchange(market.exchange).candle_reach is None for market in collector.markets())
-    window = backfill.window_since(DAY_SLOTS * (2 if unlimited else 1), collector.clock.now())
+    window = backfill.window_since(DAY_SLOTS * (2 if _reaches_back(collector) else 1), collector.clock.now())
     reporter.filled(await backfill.backfill(collector, window, progress=reporter.progress))
+
+
+def _reaches_back(collector: Collector) -> bool:
+    """Whether every exchange's candles reach back without limit, so that days are filled in within seconds."""
+    return all(collector.exchange(market.exchange).candle_reach is None for market in collector.markets())
+
+
+class _OnceFilled(AlwaysLeads):
+    """Leads once the store has what can be had at once.
+
+    A first log begins with that history then; and in a store that was left alone for hours nothing counts as missing
+    that is filled in a moment later.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begin: Callable[[], None] = lambda: None
+
+    def start(self, take_up: Callable[[], None], lay_down: Callable[[], None]) -> None:
+        """Wait for `begin`."""
+        self._begin = functools.partial(super().start, take_up, lay_down)
+
+    def begin(self) -> None:
+        """Lead from now on."""
+        self._begin()
 
 
 def _print_what_to_try(console: Console, collector: Collector, addresses: dict[str, str], newest: Slot) -> None:

@@ -1,8 +1,11 @@
 """One receiver's deliveries: its events in the log's order, each until it is taken or given up, at least once.
 
 How far it has got is a document beside the log, so that a restarted process, or another replica that notifies now, goes
-on there. It knows no HTTP: `send` does. The store, which blocks, is asked in other threads, so that receivers do not
-wait for each other.
+on there. What lies before the log's opening is its history: of that it tells only what is still open, as it does when a
+receiver is new.
+
+It knows no HTTP: `send` does. The store, which blocks, is asked in other threads, so that receivers do not wait for
+each other.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from collections.abc import Sequence
 
 from services.alerter.dead_letters import DeadLetter, DeadLetters
 from services.alerter.webhooks import Answer, Outcome, Receiver, Send, pause_seconds
-from services.core.breaches import Event, LogEntry, Position
+from services.core.breach_documents import state_from_text
+from services.core.breaches import Checkpoint, Event, LogEntry, Position
 from services.core.clock import Clock
 from services.core.errors import CursorExpiredError, StoreError
 from services.core.model import SLOT_SECONDS, Slot, slot_at
@@ -61,6 +65,8 @@ class Deliverer:
         self._interval = poll_interval_seconds
         self._position: Position | None = None
         self._saved: Position | None = None
+        self._live_from: Slot | None = None
+        """The log's opening; None until evaluation has come that far."""
         self._entries: collections.deque[LogEntry] = collections.deque()
         self._resends: collections.deque[DeadLetter] = collections.deque()
         self._attempts = 0
@@ -126,7 +132,7 @@ class Deliverer:
         while True:
             while self._entries:
                 entry = self._entries[0]
-                if self.receiver.wants(entry.event):
+                if self.receiver.wants(entry.event) and await self._is_told(entry.event):
                     self._waiting_since = _found_at(entry)
                     return entry
                 self._done(entry)
@@ -137,13 +143,41 @@ class Deliverer:
                 return None
             self._entries.extend(page)
 
+    async def _is_told(self, event: Event) -> bool:
+        """Whether an event is news: of the history only the openings of what is open now are."""
+        if self._live_from is not None and event.slot >= self._live_from:
+            return True
+        checkpoint = await self._checkpoint()
+        if checkpoint is None:
+            return False
+        state = state_from_text(checkpoint.state)
+        return event.slot >= state.live_from or any(event.id == each.opening.id for each in state.episodes)
+
+    async def _checkpoint(self) -> Checkpoint | None:
+        """Return the newest checkpoint, once all of the history has been evaluated."""
+        checkpoint = await asyncio.to_thread(self._log.checkpoint)
+        if checkpoint is not None:
+            state = state_from_text(checkpoint.state)
+            if state.evaluated + 1 < state.live_from:
+                return None
+            self._live_from = state.live_from
+        return checkpoint
+
     def _done(self, entry: LogEntry) -> None:
         self._entries.popleft()
-        self._position = entry.after
+        # The openings that a new receiver is told of at first share one place, which is reached with the last of them.
+        if not self._entries or self._entries[0].after != entry.after:
+            self._position = entry.after
         self._attempts = 0
 
     async def _read(self) -> Sequence[LogEntry]:
-        position = self._position or await self._begin()
+        if self._position is None:
+            openings = await self._begin()
+            if openings or self._position is None:
+                return openings
+        if self._live_from is None and await self._checkpoint() is None:
+            return ()
+        position = self._position
         end: Position | None = None
         if slot_at(self._clock.now()) - position.slot > _IDLE_SLOTS:
             # Asked before the entries: nothing that is appended in between may be passed over.
@@ -164,17 +198,30 @@ class Deliverer:
             self._position = end
         return page
 
-    async def _begin(self) -> Position:
-        """Return where an earlier process has got to; a receiver that is new begins at the log's present end."""
+    async def _begin(self) -> Sequence[LogEntry]:
+        """Take the place that an earlier process has got to.
+
+        A receiver that is new begins at the log's present end, once the log is open, and is told first what is open
+        then: those openings are returned. In a log that is empty it begins with whatever comes.
+        """
         text = (await asyncio.to_thread(self._log.documents, CURSOR_KIND)).get(self.receiver.name)
         if text is not None:
             document = json.loads(text)
             self._position = self._saved = Position(Slot(document["slot"]), document["ordinal"])
-        else:
-            checkpoint = await asyncio.to_thread(self._log.checkpoint)
-            self._position = checkpoint.end if checkpoint else await asyncio.to_thread(self._log.earliest)
+            return ()
+        checkpoint = await self._checkpoint()
+        if checkpoint is None:
+            if await asyncio.to_thread(self._log.checkpoint) is None:
+                self._position = await asyncio.to_thread(self._log.earliest)
+                await self._save()
+            return ()
+        openings = [episode.opening for episode in state_from_text(checkpoint.state).episodes]
+        before_end = checkpoint.end._replace(ordinal=checkpoint.end.ordinal - 1)
+        entries = [LogEntry(before_end, opening) for opening in openings if self.receiver.wants(opening)]
+        if not entries:
+            self._position = checkpoint.end
             await self._save()
-        return self._position
+        return entries
 
     async def _save(self) -> None:
         """Note how far it has got, where that has changed."""

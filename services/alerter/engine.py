@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
 
 from services.alerter.columns_of import points_of, select
 from services.alerter.evaluator import Evaluator, Watched, slots_kept
@@ -141,12 +143,12 @@ class Engine:
     # Beginning, at first or again.
 
     def _load(self) -> None:
-        """Take up evaluation where the log's checkpoint says, or begin with the slot in progress."""
+        """Take up evaluation where the log's checkpoint says, or begin with the last day, and catch up."""
         complete = last_complete_slot(self._clock.now())
         present = self._reader.mark()
         checkpoint = self._log.checkpoint()
         self._end = checkpoint.end if checkpoint else None
-        state = state_from_text(checkpoint.state) if checkpoint else AlertState(complete, Slot(complete + 1), {})
+        state = state_from_text(checkpoint.state) if checkpoint else self._opening(complete, present)
         if complete - state.evaluated > CATCH_UP_SLOTS:
             _log.warning("evaluation was away for over a day: the slots before the last day are skipped")
             skipped = Slot(complete - CATCH_UP_SLOTS)
@@ -154,16 +156,20 @@ class Engine:
         self._read_log(complete, state)
         state, withdrawn = self._not_of_the_future(state, complete)
         rules = self._rules.refresh()
-        start = state.evaluated + 1 - slots_kept(rules.rules)
         # Up to the slot in progress: what has been written of it is before the mark, and would never be heard of again.
         end = Slot(max(complete, state.evaluated) + 1 + _AHEAD_SLOTS)
-        recent = Recent(end - start, end)
-        recent.fill(self._reader.read_window(Window(Slot(start), end)))
+        here = Slot(min(state.evaluated + 1 + _CHUNK_SLOTS, end))
+        recent = Recent(slots_kept(rules.rules) + _CHUNK_SLOTS, here)
+        recent.fill(self._reader.read_window(Window(recent.start, here)))
         self._early = points_of(self._reader.read_window(Window(end, Slot(end + DAY_SLOTS))))
         evaluator = Evaluator(recent, state)
         # After the past has been read: what is written meanwhile is heard of here, or after the mark.
         missed = self._since(Mark(state.mark), present)
-        evaluator.take(self._due(missed.points, end))
+        due = self._due(missed.points, end)
+        evaluator.take(select(due, due.slots < here))
+        if complete - state.live_from < 2 * CATCH_UP_SLOTS:  # else late points no longer reach into the history
+            for part in _chunks(evaluator.began, state.live_from):
+                evaluator.recall(self._reader.read_window(part))
         removed = evaluator.adopt(rules.rules, rules.expected)
         self._evaluator = evaluator
         # What came late since the checkpoint is logged before any other checkpoint says that it has been read.
@@ -173,6 +179,35 @@ class Engine:
             [(series, slot) for series, slot, _, _ in missed.points.rows() if evaluator.has_evaluated(series, slot)]
         )
         self._mark = missed.mark
+        self._catch_up(Window(here, end), last_complete_slot(self._clock.now() - self._grace))
+
+    def _opening(self, complete: int, mark: Mark) -> AlertState:
+        """Return where a log begins that nobody has begun: with what the store has of the last day."""
+        live_from = Slot(complete + 1)
+        for part in _chunks(live_from - CATCH_UP_SLOTS, live_from):
+            present = ~np.isnan(self._reader.read_window(part).values).all(axis=0)
+            if present.any():
+                began = Slot(part.start + int(present.argmax()))
+                return AlertState(Slot(began - 1), began, {}, mark=mark, live_from=live_from)
+        return AlertState(Slot(complete), live_from, {}, mark=mark, live_from=live_from, blank=True)
+
+    def _catch_up(self, window: Window, waited: int) -> None:
+        """Evaluate what has been read, and the window after it, a piece at a time so that a day takes little memory."""
+        evaluator = self._present()
+        for part in _chunks(window.start, window.end):
+            evaluator.close(part.start - 1, min(part.start - 1, waited), {})
+            self._advance()
+            if self._polling.stopping:
+                return
+            evaluator.take(points_of(self._reader.read_window(part)))
+
+    def _advance(self) -> None:
+        """Evaluate what can be, and append what that finds piece by piece."""
+        evaluator = self._present()
+        while True:
+            self._append(evaluator.advance(_CHUNK_SLOTS))
+            if evaluator.finished or self._polling.stopping:
+                break
 
     def _since(self, known: Mark, present: Mark) -> Changes:
         """Return what was written since the checkpoint was; where that cannot be told any more, since the present."""
@@ -195,8 +230,9 @@ class Engine:
         _log.warning("the clock has gone back by %d minutes: evaluating from there again", state.evaluated - present)
         withdrawn = [withdrawal(event) for event in self._logged.after(present)]
         episodes = tuple(self._logged.all_open_before(Slot(present + 1)))
-        began = Slot(min(state.began, present + 1))
-        return dataclasses.replace(state, evaluated=present, began=began, episodes=episodes, ahead={}), withdrawn
+        began, live_from = Slot(min(state.began, present + 1)), Slot(min(state.live_from, present + 1))
+        state = dataclasses.replace(state, evaluated=present, began=began, live_from=live_from)
+        return dataclasses.replace(state, episodes=episodes, ahead={}), withdrawn
 
     def _is_ahead(self, evaluated: Slot, complete: Slot) -> bool:
         """Whether evaluation is ahead of both the clock and the points."""
@@ -219,8 +255,11 @@ class Engine:
     def _poll(self) -> None:
         now = self._clock.now()
         complete = last_complete_slot(now)
-        if self._is_ahead(self._present().evaluated, complete):
+        evaluated = self._present().evaluated
+        if self._is_ahead(evaluated, complete) or complete - evaluated > _CHUNK_SLOTS:  # a machine that slept
             self._load()
+        if self._polling.stopping:
+            return
         evaluator = self._present()
         # The runs' records follow their points: read in this order, a slot is never closed before its points are in.
         runs = self._newest_runs() if evaluator.evaluated < complete else {}
@@ -230,10 +269,7 @@ class Engine:
         removed = evaluator.adopt(*self._rules_in_force())
         evaluator.close(complete, last_complete_slot(now - self._grace), runs)
         self._append(removed)
-        while True:
-            self._append(evaluator.advance(_CHUNK_SLOTS))
-            if evaluator.finished or self._polling.stopping:
-                break
+        self._advance()
         self._reevaluate([(evaluator.series_of(row), slot) for row, slot in late])
         # Only now: whoever takes over from a checkpoint of this poll reads its points again, the late ones included.
         self._mark = changes.mark
@@ -263,12 +299,13 @@ class Engine:
     def _reevaluate(self, late: Iterable[tuple[Series, Slot]]) -> None:
         """Evaluate again what late points touch, and append what that changes."""
         evaluator = self._present()
-        oldest = max(evaluator.began, Slot(last_complete_slot(self._clock.now()) - CATCH_UP_SLOTS))
+        oldest = last_complete_slot(self._clock.now()) - CATCH_UP_SLOTS
         first: dict[Series, Slot] = {}
         for series, slot in late:
             self._metrics.late_points.inc()
+            since = max(slot, evaluator.began)
             if slot >= oldest:
-                first[series] = min(slot, first.get(series, slot))
+                first[series] = min(since, first.get(series, since))
         groups: dict[tuple[str, Slot], set[Series]] = {}
         for series, slot in first.items():
             for watched in evaluator.selecting(series):
@@ -286,6 +323,7 @@ class Engine:
                 reader=self._reader,
                 logged=self._logged,
                 began=evaluator.began,
+                expected_from=evaluator.expected_from(chosen),
             )
             evaluator.reopen(watched, correction.subjects, correction.episodes)
             self._append(correction.events)
@@ -315,6 +353,12 @@ class Engine:
     def _is_news(self, state: AlertState) -> bool:
         """Whether a checkpoint would say anything that the last one did not, but for the mark."""
         return self._written is None or dataclasses.replace(state, mark=self._written.mark) != self._written
+
+
+def _chunks(start: int, end: int) -> Iterator[Window]:
+    """Cut a window into pieces that take little memory."""
+    for first in range(start, end, _CHUNK_SLOTS):
+        yield Window(Slot(first), Slot(min(first + _CHUNK_SLOTS, end)))
 
 
 def _together(watched: Watched, series: Series) -> Iterable[Series]:

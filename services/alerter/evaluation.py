@@ -6,7 +6,7 @@ Pure: no clock, no I/O, no store, no wire format. Event time alone counts.
         How many slots before the first one to evaluate a block must begin, for `step`.
     history(rule) -> int
         The same for `restore`: it also covers the longest row of points that a rule counts.
-    restore(rule, series, evaluated, block, *, began, episodes=()) -> State
+    restore(rule, series, evaluated, block, *, expected_from, episodes=()) -> State
         Where every series stands after `evaluated`, from its points and its open episode alone: fresh (no episodes)
         and after a restart (those of the log), which are the same thing.
     step(state, block, through, rule) -> (State, EventColumns)
@@ -88,15 +88,16 @@ def restore(
     evaluated: int | Slots,
     block: Block,
     *,
-    began: int | Slots,
+    expected_from: int | Slots,
     episodes: Iterable[OpenEpisode] = (),
 ) -> State:
     """Return where each series stands once its slots up to `evaluated` have been evaluated.
 
-    `evaluated` and `began` are of all series or one of each. `began` is the first slot that was ever evaluated: missing
-    slots count from there. The block begins at least `history(rule)` slots before the slot after the least of
-    `evaluated`, and reaches the greatest. `episodes` are those that were open then; one whose subject is not among the
-    series (or, in a missing rule, their exchanges) raises KeyError.
+    `evaluated` and `expected_from` are of all series or one of each. From `expected_from` on missing slots count; a
+    series that turns out to have had a point before it is expected from there on. The block begins at least
+    `history(rule)` slots before the slot after the least of `evaluated`, and reaches the greatest. `episodes` are those
+    that were open then; one whose subject is not among the series (or, in a missing rule, their exchanges) raises
+    KeyError.
     """
     subjects = [subject_of(each) for each in series]
     exchanges = sorted({subject.exchange for subject in subjects}) if isinstance(rule.condition, Missing) else []
@@ -114,7 +115,8 @@ def restore(
     state = State(
         everybody, len(series), ranks_of(everybody), reached, rows, np.array(magnitudes, np.bool_), groups, openings
     )
-    sinces = _of_each(began, len(series))
+    sinces = _of_each(expected_from, len(series))
+    rows.expected_from[: len(series)] = sinces
     with np.errstate(all="ignore"):
         for (slot,), which in _alike(reached[: len(series)]):
             block.check(slot + 1 - history(rule), slot + 1, f"restoring {rule.name}")

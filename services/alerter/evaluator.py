@@ -19,10 +19,12 @@ from services.alerter.recent import Recent
 from services.alerter.states import STALE_SLOTS
 from services.core.breach_documents import AlertState, OpenEpisode
 from services.core.breaches import Event, Subject
-from services.core.model import Points, Series, Slot, Slots
+from services.core.model import DAY_SLOTS, Indices, Points, Series, Slot, Slots, WindowColumns
 from services.core.rules import Missing, Rule
 
 Rows = NDArray[np.intp]
+
+_NEVER = 2**62
 
 _SPARE_SLOTS = 180
 """How many slots more than rules look back on are kept, so that a short outage needs no reading anew."""
@@ -50,12 +52,16 @@ class Evaluator:
     def __init__(self, recent: Recent, state: AlertState) -> None:
         self._recent = recent
         self.began = state.began
+        self._live_from = state.live_from
+        self._blank = state.blank
         self._evaluated = state.evaluated
         self._ahead = dict(state.ahead)
         self._closed: dict[str, int] = {}
         self._done: dict[str, int] = {}
         self._reached: Slots = np.empty(0, np.int64)
         self._newest: Slots = np.empty(0, np.int64)
+        self._first: Slots = np.empty(0, np.int64)
+        """The first slot of the history with a point, or _NEVER."""
         self._exchanges: list[str] = []
         self._watched: dict[str, Watched] = {}
         self._known_rows = 0
@@ -104,7 +110,8 @@ class Evaluator:
         going_on = [episode for episode in episodes if episode.opening.subject in subjects]
         evaluated = self._of_exchanges(self._done, rows) if missing else self._reached[rows]
         block = Block(self._recent.start, self._recent.values, rows)
-        state = restore(rule, series, evaluated, block, began=self.began, episodes=going_on)
+        expected_from = self._expected_from(rows)
+        state = restore(rule, series, evaluated, block, expected_from=expected_from, episodes=going_on)
         self._watched[rule.name] = Watched(
             rule, series, rows, state, {each: place for place, each in enumerate(series)}
         )
@@ -129,6 +136,8 @@ class Evaluator:
             present = np.flatnonzero(~np.isnan(self._recent.values[len(self._newest)]))
             newest = self._recent.start + int(present[-1]) if len(present) else -1
             self._newest = np.append(self._newest, newest)
+            past = present[present >= self.began - self._recent.start]
+            self._first = np.append(self._first, self._recent.start + int(past[0]) if len(past) else _NEVER)
 
     # Points and slots.
 
@@ -140,16 +149,35 @@ class Evaluator:
     def take(self, points: Points) -> list[tuple[int, Slot]]:
         """Put points in; return those that come late, as row and slot: evaluated already, and new or different.
 
-        What lies before the first slot ever evaluated is history and never late.
+        What lies before the first slot ever evaluated is late where a rule looks back on it from there.
         """
         if not len(points):
             return []
+        self.begin_history(points.slots)
         self._recent.advance(int(points.slots.max()) + 1)
         rows, slots, before = self._recent.apply(points)
         self._note_rows()
         np.maximum.at(self._newest, rows, slots)
-        late = (slots <= self._reached[rows]) & (slots >= self.began) & (before != points.values)
+        past = (slots >= self.began) & (slots < self._live_from)
+        np.minimum.at(self._first, rows[past], slots[past])
+        late = (slots <= self._reached[rows]) & (slots >= self._seen_from) & (before != points.values)
         return sorted({(row, Slot(slot)) for row, slot in zip(rows[late].tolist(), slots[late].tolist(), strict=True)})
+
+    def begin_history(self, slots: Slots) -> None:
+        """Let the first points that ever come say where the history begins, at most a day before the opening."""
+        if self._blank and len(slots):
+            self.began = Slot(max(self._live_from - DAY_SLOTS, min(self.began, int(slots.min()))))
+            self._blank = False
+
+    def recall(self, columns: WindowColumns) -> None:
+        """Learn from what a store has of the history who has had a point in it, and when at first."""
+        rows = self._recent.add(columns.series)
+        self._note_rows()
+        slots = np.arange(columns.window.start, columns.window.end)
+        present = ~np.isnan(columns.values) & (slots >= self.began)
+        seen = present.any(axis=1)
+        first = slots[present.argmax(axis=1)]
+        np.minimum.at(self._first, rows[seen], first[seen])
 
     def close(self, complete: int, waited: int, runs: Mapping[str, Slot]) -> None:
         """Close slots up to `complete`, the last that has ended.
@@ -223,13 +251,26 @@ class Evaluator:
         return self._recent.series[row]
 
     def has_evaluated(self, series: Series, slot: int) -> bool:
-        """Whether a slot of a series has been evaluated, rather than being history or still to come."""
+        """Whether a slot of a series has been evaluated, or looked back on, rather than being still to come."""
         row = self._recent.place(series)
-        return row is not None and self.began <= slot <= self._reached[row]
+        return row is not None and self._seen_from <= slot <= self._reached[row]
+
+    @property
+    def _seen_from(self) -> int:
+        """The first slot that any rule has looked at."""
+        return self.began - max((history(watched.rule) for watched in self._watched.values()), default=0)
 
     def reached(self, watched: Watched, series: Iterable[Series]) -> Slots:
         """Return the last slot evaluated of each of these series under a rule."""
         return watched.state.evaluated[[watched.places[each] for each in series]]
+
+    def expected_from(self, series: Iterable[Series]) -> Slots:
+        """Return from when on slots without a point count as missing, of each of these series."""
+        return self._expected_from(self._recent.add(series))
+
+    def _expected_from(self, rows: Rows | Indices) -> Slots:
+        expected: Slots = np.maximum(np.minimum(self._first[rows] + 1, self._live_from), self.began)
+        return expected
 
     def reopen(self, watched: Watched, subjects: Collection[Subject], episodes: Sequence[OpenEpisode]) -> None:
         """Replace the open episodes of these subjects under a rule, after they were evaluated anew elsewhere."""
@@ -240,7 +281,7 @@ class Evaluator:
             watched.series,
             watched.state.evaluated[: len(watched.series)],
             block,
-            began=self.began,
+            expected_from=self._expected_from(watched.rows),
             episodes=[*others, *episodes],
         )
 
@@ -258,7 +299,9 @@ class Evaluator:
             episode for watched in self._watched.values() for episode in open_episodes(watched.state, watched.rule)
         ]
         rules = {name: watched.rule.version for name, watched in sorted(self._watched.items())}
-        return AlertState(evaluated, self.began, rules, tuple(episodes), ahead, mark)
+        return AlertState(
+            evaluated, self.began, rules, tuple(episodes), ahead, mark, live_from=self._live_from, blank=self._blank
+        )
 
 
 def _by_rule(episodes: Iterable[OpenEpisode]) -> dict[str, list[OpenEpisode]]:

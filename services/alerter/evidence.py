@@ -115,8 +115,19 @@ class Evidence:
         """Return the rule in force of this name; raises RuleNotFoundError."""
         return self._rules.refresh().rule(name)
 
-    def test(self, rule: Rule, start: Slot | None, end: Slot | None, most_events: int, remaining: Remaining) -> Replay:
+    def test(
+        self,
+        rule: Rule,
+        start: Slot | None,
+        end: Slot | None,
+        most_events: int,
+        remaining: Remaining,
+        *,
+        live_from: Slot,
+    ) -> Replay:
         """Run a rule over stored history, [start, end), by default the last 24 hours of complete slots.
+
+        In slots before the log's opening, `live_from`, nothing is missing that had not been there before.
 
         Raises InvalidInputError, naming `start_time` or `end_time`, for a range that is empty, too long, to come or
         beyond what stores keep.
@@ -124,7 +135,7 @@ class Evidence:
         window = self._window(start, end)
         series = replaying.selected(rule, self._rules.refresh().expected, self._stored_series(remaining))
         read = functools.partial(self._read, series, remaining)
-        return replaying.replay(rule, series, window, read, most_events=most_events)
+        return replaying.replay(rule, series, window, read, most_events=most_events, live_from=live_from)
 
     def explain(
         self, rule_name: str, series: Series, slot: Slot | None, state: AlertState, remaining: Remaining
@@ -141,7 +152,9 @@ class Evidence:
         slot = _evaluated_slot(slot, _reached(rule, series, state), self._oldest)
         if not together:
             return rule, not_selected(rule, series, slot, tracked=series in rules.expected)
-        question = Question(rule, together, together.index(series), slot, state.began, state.episodes)
+        question = Question(
+            rule, together, together.index(series), slot, state.began, state.episodes, live_from=state.live_from
+        )
         return rule, explaining.explain(question, functools.partial(self._read, together, remaining))
 
     @property

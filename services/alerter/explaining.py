@@ -17,7 +17,7 @@ from services.alerter.events import to_events
 from services.alerter.explanations import Explanation, Numbers, Standing, sentence
 from services.alerter.judging import limits_of, means_at
 from services.alerter.states import STALE_SLOTS, ratio_of, subject_of
-from services.core.breach_documents import OpenEpisode
+from services.core.breach_documents import NO_HISTORY, OpenEpisode
 from services.core.breaches import EventKind, Subject, episode_id
 from services.core.model import DAY_SLOTS, Series, Slot, Window
 from services.core.rules import Frozen, Missing, Ratio, Rule, Threshold
@@ -42,6 +42,8 @@ class Question:
     """The first slot that was ever evaluated."""
     episodes: Sequence[OpenEpisode] = ()
     """What is open now."""
+    live_from: Slot = NO_HISTORY
+    """The opening of the log: before it a series is missing only once it has had a point."""
 
 
 def explain(question: Question, read: Read) -> Explanation:
@@ -85,19 +87,25 @@ def _before(question: Question, read: Read) -> tuple[Block, State]:
         block = read(Window(Slot(slot - history(rule)), Slot(slot + 1)))
         gone = bool(np.isnan(block.values[:, -STALE_SLOTS - 1 : -1]).all())
         episode = OpenEpisode(known[0].opening, gone, known[0].breach_count, known[0].last_breach_slot)
-        return block, restore(rule, question.series, slot - 1, block, began=question.began, episodes=[episode])
+        return block, restore(rule, question.series, slot - 1, block, expected_from=question.began, episodes=[episode])
     # What lies before the first slot that was ever evaluated is explained as if it had been.
     least = max(question.began, slot - _LONGEST_SLOTS) if question.began <= slot else slot - _LONGEST_SLOTS
     length = max(DAY_SLOTS, 2 * history(rule))
     while True:
         first = Slot(max(least, slot - length))
+        if isinstance(rule.condition, Missing) and first < question.live_from:
+            first = Slot(least)  # who has had a point in the history must be known
         block = read(Window(Slot(first - history(rule)), Slot(slot + 1)))
-        state = restore(rule, question.series, first - 1, block, began=first)
+        state = restore(rule, question.series, first - 1, block, expected_from=_expected_from(question, first))
         state, _ = step(state, block, slot - 1, rule)
         opened = state.rows.opened[state.rows.open]
         if first == least or not len(opened) or int(opened.min()) > first + (slot - first) // 2:
             return block, state
         length *= 4
+
+
+def _expected_from(question: Question, first: Slot) -> Slot:
+    return first if question.slot < question.began else Slot(max(first, question.live_from))
 
 
 def _numbers(question: Question, state: State, block: Block) -> Numbers:
@@ -124,7 +132,7 @@ def _numbers(question: Question, state: State, block: Block) -> Numbers:
             number = math.nan if limit is None else limit
             return Numbers(value, number, float(ratio_of(np.array([value]), np.array([number]))[0]), number, 0)
         case Missing():
-            since = max(0, (question.began if question.began <= slot else block.start) - block.start)
+            since = int(state.rows.expected_from[place]) - block.start
             absent = np.isnan(block.values[place, since : slot + 1 - block.start])
             run = int(np.argmin(absent[::-1])) if not absent.all() else len(absent)
             return Numbers(value, math.nan, math.nan, math.nan, run)

@@ -3,6 +3,8 @@
 The rows are those of the series, then those of their exchanges. Where at least two series of an exchange are selected
 and every one is missing, the exchange has one episode and no new ones open for its series; with the first point of any
 of them it is over, and series that are missing still open their own. An episode of a series goes on beside it.
+
+A series takes part from the slot on from which it is expected, or from its first point if that comes before.
 """
 
 from __future__ import annotations
@@ -25,13 +27,18 @@ def run_missing(rows: Rows, groups: Places, absent: Flags, first: int, wanted: i
     count = len(groups)
     sizes = np.bincount(groups, minlength=len(rows.run) - count)
     columns = np.ascontiguousarray(absent.T)
+    expected = _expect(rows, columns, first)
     eventful: Flags = np.logical_or.reduce(columns, axis=1)
     events: list[EventColumns] = []
     for place, missing in enumerate(columns):
         if not eventful[place] and not rows.run.any() and not rows.open.any():
             continue
         slot = first + place
-        rows.run[:count] = np.minimum(rows.run[:count] + 1, wanted) * missing
+        counted = missing
+        if expected is not None:
+            counted = missing & expected[place]
+            sizes = np.bincount(groups[expected[place] | ~missing], minlength=len(sizes))
+        rows.run[:count] = np.minimum(rows.run[:count] + 1, wanted) * counted
         due = rows.run[:count] >= wanted
         all_due = (np.bincount(groups[due], minlength=len(sizes)) == sizes) & (sizes >= _FEWEST)
         returned = np.bincount(groups[~missing], minlength=len(sizes)) > 0
@@ -55,8 +62,20 @@ def run_missing(rows: Rows, groups: Places, absent: Flags, first: int, wanted: i
     return events
 
 
+def _expect(rows: Rows, columns: Flags, first: int) -> Flags | None:
+    """Expect series from their first point on; return who is expected when, (slots, series), or None: all, always."""
+    since = rows.expected_from[: columns.shape[1]]
+    if not (since > first).any():
+        return None
+    slots = np.arange(first, first + len(columns))
+    seen = np.where(columns.all(axis=0), since, slots[columns.argmin(axis=0)] + 1)
+    np.minimum(since, seen, out=since)
+    expected: Flags = slots[:, None] >= since
+    return expected
+
+
 def count_missing(values: Floats, sinces: Slots, first: int, wanted: int) -> Counts:
-    """Return how many of the last slots of a stretch are without a point, at most `wanted`, none before `since`."""
+    """Return how many of the last slots of a stretch are without a point, at most `wanted`, none before `sinces`."""
     absent = np.isnan(values)
     slots = np.arange(first, first + values.shape[1])
     absent &= slots >= sinces[:, None]

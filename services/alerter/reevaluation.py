@@ -46,11 +46,13 @@ def evaluate_again(
     reader: MetricReader,
     logged: LoggedEvents,
     began: Slot,
+    expected_from: Slots,
 ) -> Correction:
     """Evaluate these series under a rule from the slot `since` through what was evaluated of each.
 
-    For a missing rule `series` are all of one exchange that the rule selects. A ratio's episode that was open by then
-    is evaluated from its opening on: what it froze there may be another number now.
+    For a missing rule `series` are all of one exchange that the rule selects, and `expected_from` is, for each, from
+    when on missing slots count. A ratio's episode that was open by then is evaluated from its opening on: what it froze
+    there may be another number now.
     """
     starts = np.array([_start(rule, subject_of(each), since, logged, began) for each in series], np.int64)
     first, last = int(starts.min()) - max(history(rule), STALE_SLOTS), int(through.max())
@@ -64,7 +66,7 @@ def evaluate_again(
         for subject, start in sorted(since_of.items(), key=lambda each: each[0].key)
         if (episode := logged.open_before(rule.name, subject, Slot(start)))
     ]
-    state = restore(rule, series, starts - 1, block, began=began, episodes=before)
+    state = restore(rule, series, starts - 1, block, expected_from=expected_from, episodes=before)
     state, found = step(state, block, through, rule)
     events = {event.id: event for event in to_events(found, state, rule)}
     known: dict[str, Event] = {}

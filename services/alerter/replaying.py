@@ -13,6 +13,7 @@ import numpy as np
 
 from services.alerter.evaluation import Block, EventColumns, history, lookback, restore, step
 from services.alerter.events import to_events
+from services.core.breach_documents import NO_HISTORY
 from services.core.breaches import Event
 from services.core.model import DAY_SLOTS, Series, Slot, Window
 from services.core.rules import Missing, Rule
@@ -54,9 +55,18 @@ def selected(rule: Rule, expected: Sequence[Series], stored: Iterable[Series]) -
     return tuple(each for each in known if rule.selector.selects(each))
 
 
-def replay(rule: Rule, series: Sequence[Series], window: Window, read: Read, *, most_events: int) -> Replay:
+def replay(
+    rule: Rule,
+    series: Sequence[Series],
+    window: Window,
+    read: Read,
+    *,
+    most_events: int,
+    live_from: Slot = NO_HISTORY,
+) -> Replay:
     """Run a rule over a window; no episode is open as it begins, and what lies before it serves only as the past.
 
+    Before `live_from`, the opening of the log, a series is missing only once it has had a point in the window.
     Nothing is returned of the events beyond the first `most_events`; they are counted all the same.
     """
     slots = max(_VALUES_AT_ONCE // max(1, len(series)), 2 * lookback(rule), 1)
@@ -68,7 +78,7 @@ def replay(rule: Rule, series: Sequence[Series], window: Window, read: Read, *, 
         back = history(rule) if state is None else lookback(rule)
         block = read(Window(Slot(here - back), end))
         if state is None:
-            state = restore(rule, series, here - 1, block, began=window.start)
+            state = restore(rule, series, here - 1, block, expected_from=max(window.start, live_from))
         state, found = step(state, block, end - 1, rule)
         points += int(np.count_nonzero(~np.isnan(block.values[:, here - block.start :])))
         breaches += found.breach_count

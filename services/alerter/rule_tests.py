@@ -98,7 +98,7 @@ def _events(test: RuleTest) -> list[Event]:
         values = test.series[each]
         table[row, before : before + len(values)] = values
     block = Block(Slot(test.start - before), table)
-    state = restore(test.rule, series, test.start - 1, block, began=test.start)
+    state = restore(test.rule, series, test.start - 1, block, expected_from=test.start)
     state, columns = step(state, block, block.end - 1, test.rule)
     return [event for event in to_events(columns, state, test.rule) if not test.episodes_only or changes_episode(event)]
 

@@ -78,7 +78,8 @@ class RuleMethods:
                 rule = self._evidence.rule(asked.rule_name)
             case _:
                 raise InvalidInputError("rule", "is required", "a rule, or rule_name for one that is in force")
-        found = self._evidence.test(rule, start, end, most, context.time_remaining)
+        live_from = self._follower.require_state().live_from
+        found = self._evidence.test(rule, start, end, most, context.time_remaining, live_from=live_from)
         response = wire.TestRuleResponse(
             events=map(convert_alerts.to_wire_event, found.events),
             breach_count=found.breach_count,

@@ -113,6 +113,8 @@ class Rows:
     stale: Flags
     breaches: Counts
     last_breach: Counts
+    expected_from: Counts
+    """Missing rules: the slot from which on a slot without a point counts; of exchanges unused."""
     value: Floats
     """The evidence of the opening, as in Event, in this column and those below."""
     baseline: Floats
@@ -131,6 +133,7 @@ class Rows:
             stale=np.zeros(count, np.bool_),
             breaches=np.zeros(count, np.int64),
             last_breach=np.zeros(count, np.int64),
+            expected_from=np.zeros(count, np.int64),
             value=np.full(count, np.nan),
             baseline=np.full(count, np.nan),
             ratio=np.full(count, np.nan),

@@ -16,6 +16,9 @@ from typing import Any
 from services.core.breaches import Event, EventKind, ResolvedReason, Severity, Subject
 from services.core.words import Measure, Slot, slot_at, slot_time
 
+NO_HISTORY = Slot(0)
+"""As the opening of a log: no slot lies before it."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenEpisode:
@@ -35,7 +38,7 @@ class AlertState:
     evaluated: Slot
     """Every slot up to and with this one has been evaluated for every series."""
     began: Slot
-    """The first slot that was ever evaluated: series never seen are missing from here on."""
+    """The first slot that was ever evaluated."""
     rules: Mapping[str, str]
     """The versions of the rules in force, by name."""
     episodes: tuple[OpenEpisode, ...] = ()
@@ -43,6 +46,11 @@ class AlertState:
     """Where series are ahead of `evaluated`, by the subject's key: the last slot evaluated for them."""
     mark: str = ""
     """Up to where in the store's write order points have been evaluated; empty where nobody knows."""
+    live_from: Slot = NO_HISTORY
+    """The slot in progress when the log was opened. Slots before it, from `began` on, are its history: evaluated like
+    all others, but nobody is notified of them, and a series is missing in them only once it has had a point."""
+    blank: bool = False
+    """Whether no point has come yet; the first ones say where the history begins."""
 
 
 def event_document(event: Event) -> dict[str, Any]:
@@ -120,6 +128,8 @@ def state_text(state: AlertState) -> str:
         "rules": dict(state.rules),
         "ahead": dict(state.ahead),
         "mark": state.mark,
+        "live_from": state.live_from,
+        "blank": state.blank,
         "episodes": [
             {
                 "opening": event_document(episode.opening),
@@ -142,6 +152,8 @@ def state_from_text(text: str) -> AlertState:
         rules=document["rules"],
         ahead={key: Slot(slot) for key, slot in document["ahead"].items()},
         mark=document["mark"],
+        live_from=Slot(document.get("live_from", NO_HISTORY)),
+        blank=document.get("blank", False),
         episodes=tuple(
             OpenEpisode(
                 event_from_document(episode["opening"]),

@@ -49,6 +49,22 @@ def test_list_prints_a_table_and_rows(market):
     assert len(as_json) == 15
 
 
+def test_the_breaches_of_the_day_are_there_at_once(tmp_path):
+    """Whoever starts it for the first time finds a day of breaches, none of them late, and nobody missing."""
+    arguments = ("--store", f"sqlite:{tmp_path}/t.db", "up", "--exchange", "simulated", *ANYWHERE)
+    with commands.running(*arguments, announces=r"alerts +(\S+)", settings={}) as service:
+        words = ("breaches", "--since", "1d", "--limit", "1000", "--alerts", service.address, "--output", "json")
+        done = commands.tickwatch(*words, settings={})
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    hours = {event["slot_time"][:13] for event in events}
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {event["rule"] for event in events} == {"three-times-the-hour"}
+    assert {event["metric"] for event in events} == {"SIM:BTCUSD", "SIM:ETHUSD", "SIM:XRPUSD"}
+    assert len(hours) >= 24
+    assert not any(event["late"] for event in events)
+
+
 def test_history_prints_a_plot_and_every_value(market):
     """`history` plots for people and prints every minute for pipes, null where there is none."""
     plot = ask(market, "history", "SIM:BTCUSD", "price")

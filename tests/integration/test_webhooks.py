@@ -183,15 +183,52 @@ async def test_events_come_in_the_order_of_the_log(server, make, writer):
     assert server.keys == ids(entries)
 
 
-async def test_a_new_receiver_gets_no_history(server, make, writer):
-    """It begins at the present end of the log."""
-    writer.append(*many(3))
+async def test_a_new_receiver_gets_no_history_but_what_is_open(server, make, writer):
+    """It begins at the present end of the log, and is told first which episodes are open there."""
+    writer.append(*many(3), resolved(many(3)[1], LAST))
     deliverer = await begin(make(receiver(server)))
     entries = writer.append(breach("SIM:NEW"))
 
     await deliverer.step()
 
-    assert server.keys == ids(entries)
+    assert server.keys == [many(3)[0].id, many(3)[2].id, *ids(entries)]
+
+
+async def test_a_new_receiver_is_told_of_all_that_is_open_though_it_is_killed(server, make, writer, log):
+    """Its place counts as reached only with the last of the openings: who dies between them tells them again."""
+    writer.append(*many(2))
+    server.script = [200, 503]
+    await make(receiver(server)).step()
+    assert log.documents(CURSOR_KIND) == {}
+
+    deliverer = make(receiver(server))
+    await deliverer.step()
+    entries = writer.append(breach("SIM:NEW"))
+    await deliverer.step()
+
+    assert server.keys[2:] == [*(event.id for event in many(2)), *ids(entries)]
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_of_the_history_only_what_is_still_open_is_told(*, server, make, log, early):
+    """What was found in slots before the log's opening is no news, whether it was found before or after the opening."""
+    before = LAST - 10
+    over, still_open = breach("SIM:OVER", before), breach("SIM:OPEN", before)
+    if early:
+        await begin(make(receiver(server)))
+    writer = LogWriter(log, before - 1, live_from=LAST)
+    deliverer = make(receiver(server))
+    writer.append(over, still_open, evaluated=before)
+    await deliverer.step()
+    assert server.keys == [], "the history is still being evaluated"
+
+    writer.append(resolved(over, before + 1), evaluated=LAST - 1)
+    await deliverer.step()
+    later = breach("SIM:LATER", before + 2, late=True)
+    entries = writer.append(later, resolved(later, before + 3, late=True), breach("SIM:NEW"), evaluated=LAST)
+    await deliverer.step()
+
+    assert server.keys == [still_open.id, entries[-1].event.id]
 
 
 async def test_a_receiver_of_an_empty_log_gets_its_first_events(server, make, log):

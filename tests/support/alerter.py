@@ -101,11 +101,11 @@ def episodes_after(episodes: Iterable[OpenEpisode], events: Iterable[Event]) -> 
 class LogWriter:
     """The one who appends to a log: everything up to `LAST` is evaluated at once, with nothing in it."""
 
-    def __init__(self, log: BreachLog, evaluated: int = LAST) -> None:
+    def __init__(self, log: BreachLog, evaluated: int = LAST, *, live_from: int = 0) -> None:
         self.log = log
         checkpoint = log.checkpoint()
         if checkpoint is None:
-            self.state = AlertState(Slot(evaluated), Slot(evaluated), {RULE: "0123456789ab"})
+            self.state = AlertState(Slot(evaluated), Slot(evaluated), {RULE: "0123456789ab"}, live_from=Slot(live_from))
             self.end = Position(Slot(evaluated), 0)
             log.append(None, (), Checkpoint(self.end, state_text(self.state)))
         else:

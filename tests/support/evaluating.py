@@ -33,7 +33,7 @@ class Evaluated:
         self.block = block_of(rule, list(texts.values()))
         first = Slot(START + from_slot)
         series = [named(name) for name in texts]
-        state = restore(rule, series, first - 1, self.block, began=first)
+        state = restore(rule, series, first - 1, self.block, expected_from=first)
         self.state, columns = step(state, self.block, self.block.end - 1, rule)
         self.events = to_events(columns, self.state, rule)
 
@@ -70,7 +70,7 @@ def told(event: Event) -> str:
 
 def same_state(one: State, other: State) -> bool:
     """Whether two states hold the same, bit for bit."""
-    columns = ("run", "calm", "last", "opened", "stale", "breaches", "last_breach")
+    columns = ("run", "calm", "last", "opened", "stale", "breaches", "last_breach", "expected_from")
     evidence = ("value", "baseline", "ratio", "threshold", "points")
     return one.subjects == other.subjects and all(
         a.tobytes() == b.tobytes()

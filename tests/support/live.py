@@ -157,7 +157,7 @@ class Live:
     @property
     def events(self) -> list[Event]:
         """Everything in the log, in its order."""
-        entries = self.store.breach_log.read_after(Position(Slot(FIRST - 100), 0), 100_000)
+        entries = self.store.breach_log.read_after(Position(Slot(FIRST - 2000), 0), 100_000)
         return [entry.event for entry in entries]
 
     @property
@@ -169,11 +169,16 @@ class Live:
 
 
 def replayed(
-    rules: Iterable[Rule], points: Mapping[tuple[Series, int], float], expected: Iterable[Series], last: int
+    rules: Iterable[Rule],
+    points: Mapping[tuple[Series, int], float],
+    expected: Iterable[Series],
+    last: int,
+    *,
+    began: int = 0,
 ) -> list[Event]:
-    """Return the events of the slots 0 to `last`, each rule evaluated at one go over the whole history.
+    """Return the events of the slots `began` to `last`, each rule evaluated at one go over the whole history.
 
-    Points are by series and slot; those before slot 0 are history.
+    Points are by series and slot. The log was opened in slot 0; those before `began` serve as the past.
     """
     seen = {series for series, _ in points}
     events: list[Event] = []
@@ -181,13 +186,13 @@ def replayed(
         missing = isinstance(rule.condition, Missing)
         among = set(expected) if missing else seen | set(expected)
         series = sorted(each for each in among if rule.selector.selects(each))
-        before = history(rule)
+        before = history(rule) - began
         values = np.full((len(series), before + last + 1), np.nan)
         for (each, slot), value in points.items():
             if each in series and -before <= slot <= last:
                 values[series.index(each), before + slot] = value
         block = Block(Slot(FIRST - before), values)
-        state = restore(rule, series, FIRST - 1, block, began=FIRST)
+        state = restore(rule, series, FIRST + began - 1, block, expected_from=FIRST)
         state, columns = step(state, block, FIRST + last, rule)
         events += to_events(columns, state, rule)
     return sorted(events, key=event_order)

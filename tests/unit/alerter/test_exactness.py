@@ -73,14 +73,14 @@ def test_cutting_changes_nothing(rule, data):
     cuts = sorted(data.draw(st.sets(st.integers(1, length - 1), max_size=4)))
     whole = Evaluated(rule, texts)
     block, series = whole.block, [named(name) for name in texts]
-    state = restore(rule, series, START - 1, block_of(rule, [*texts.values()]), began=START)
+    state = restore(rule, series, START - 1, block_of(rule, [*texts.values()]), expected_from=START)
     events = []
     for cut in [*cuts, length]:
         first = int(state.evaluated.min()) + 1 - history(rule)
         part = Block(first, block.values[:, first - block.start : START + cut - block.start])
         state, found = step(state, part, START + cut - 1, rule)
         events += to_events(found, state, rule)
-        again = restore(rule, series, START + cut - 1, block, began=START, episodes=open_episodes(state, rule))
+        again = restore(rule, series, START + cut - 1, block, expected_from=START, episodes=open_episodes(state, rule))
         assert same_state(again, state)
         state = again
 

@@ -28,7 +28,13 @@ RULES = [
 
 
 def explained(
-    rule: Rule, texts: dict[str, str] | str, at: int, *, began: int = START, know: bool = False
+    rule: Rule,
+    texts: dict[str, str] | str,
+    at: int,
+    *,
+    began: int = START,
+    live_from: int = START,
+    know: bool = False,
 ) -> Explanation:
     """Explain the first of these series at a slot, counted from the first value.
 
@@ -48,10 +54,11 @@ def explained(
     series = tuple(named(name) for name in texts)
     episodes = ()
     if know:
-        state = restore(rule, series, START - 1, block, began=START)
+        state = restore(rule, series, START - 1, block, expected_from=START)
         state, _ = step(state, block, block.end - 1, rule)
         episodes = open_episodes(state, rule)
-    return explain(Question(rule, series, 0, Slot(START + at), Slot(began), episodes), read)
+    question = Question(rule, series, 0, Slot(START + at), Slot(began), episodes, Slot(live_from))
+    return explain(question, read)
 
 
 VALUES = st.sampled_from(["_", "_", "1", "1", "1", "2", "4", "9"])
@@ -66,7 +73,7 @@ def test_an_explanation_agrees_with_what_evaluation_did(rule, text, other, know)
     texts = {"AAA": text, "BBB": other} if isinstance(rule.condition, Missing) else {"AAA": text}
     series = [named(name) for name in texts]
     block = block_of(rule, [*texts.values()])
-    state = restore(rule, series, START - 1, block, began=START)
+    state = restore(rule, series, START - 1, block, expected_from=START)
     before: set[str] = set()
     for slot in range(START, START + len(text.split())):
         state, columns = step(state, block, slot, rule)
@@ -161,6 +168,18 @@ def test_what_lies_before_the_first_evaluation_is_explained_as_if_it_had_been():
     """Slots before the alerter began have points too."""
     found = explained(HOUR, "1x4 9 1x20", 4, began=START + 20)
     assert (found.breached, found.after) == (True, Standing.OPEN)
+
+
+def test_what_was_not_there_before_the_opening_of_the_log_was_not_missing():
+    """Nor is what is said of it another thing than what the log has: a hole after a first point is one."""
+    gone, opening = Rule("gone", Missing(2)), START + 9
+    never = explained(gone, {"AAA": "_x12", "BBB": "1x12"}, 8, live_from=opening)
+    after = explained(gone, {"AAA": "_x12", "BBB": "1x12"}, 10, live_from=opening)
+    hole = explained(gone, {"AAA": "_ _ 1 _x9", "BBB": "1x12"}, 4, live_from=opening)
+
+    assert (never.breached, never.after, never.numbers.point_count) == (False, Standing.NO_POINT, 0)
+    assert (after.breached, after.after, after.numbers.point_count) == (True, Standing.OPEN, 2)
+    assert (hole.breached, hole.after, hole.numbers.point_count) == (True, Standing.OPEN, 2)
 
 
 def test_an_open_episode_that_is_known_is_stale_where_its_points_stopped():

@@ -25,7 +25,7 @@ TEXTS = {
 }
 
 
-def over(rule: Rule, evaluated: Evaluated, *, most_events: int = 10_000) -> Replay:
+def over(rule: Rule, evaluated: Evaluated, *, most_events: int = 10_000, live_from: int = START) -> Replay:
     """Replay the rule over the same values, read window by window."""
     block = evaluated.block
 
@@ -34,7 +34,21 @@ def over(rule: Rule, evaluated: Evaluated, *, most_events: int = 10_000) -> Repl
         return Block(window.start, block.values[:, first:end])
 
     window = Window(START, Slot(block.end))
-    return replay(rule, [named(name) for name in TEXTS], window, read, most_events=most_events)
+    series = [named(name) for name in TEXTS]
+    return replay(rule, series, window, read, most_events=most_events, live_from=Slot(live_from))
+
+
+@pytest.mark.parametrize("values_at_once", [1, 30, 10_000])
+def test_before_the_log_was_opened_nothing_is_missing_that_was_never_there(values_at_once, monkeypatch):
+    """However little is held at a time: BBB has its first point at 9, and from there on its holes count."""
+    monkeypatch.setattr(replaying, "_VALUES_AT_ONCE", values_at_once)
+    rule = Rule("gone", Missing(2), Selector(exchanges=("SIM",)))
+    always, opened = (over(rule, Evaluated(rule, TEXTS), live_from=START + slot) for slot in (0, 15))
+    first = [event for event in always.events if event.slot <= START + 9]
+
+    assert [(event.kind.value, event.slot - START) for event in first] == [("breach", 1), ("resolved", 9)]
+    assert list(map(repr, opened.events)) == list(map(repr, always.events[2:]))
+    assert len(opened.events) > 1
 
 
 @pytest.mark.parametrize("values_at_once", [1, 30, 100, 10_000])

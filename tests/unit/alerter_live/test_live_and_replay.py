@@ -16,6 +16,8 @@ AAA, BBB, CCC = series("SIM:AAA"), series("SIM:BBB"), series("KRAKEN:CCC", Measu
 NEVER = series("KRAKEN:NEVER")
 EXPECTED = (AAA, BBB, CCC, NEVER)
 SLOTS = 14
+PAST = 8
+"""So many slots before the log's opening may have points."""
 
 RULES = (
     Rule("ratio", Ratio(window=6, min_points=2, resolve_after=2)),
@@ -43,37 +45,54 @@ class Script(NamedTuple):
     recorded: list[bool]
     """Per slot: whether a run says that it has written it."""
 
+    @property
+    def began(self) -> int:
+        """Where the log begins: with the oldest point at its opening or, without one, of the first that come."""
+        stored = [slot for (each, slot) in self.history if slot < 0 and (each, slot) not in self.delays]
+        if stored:
+            return min(stored)
+        first = next((told for slot in range(SLOTS + 9) if (told := arriving(self, slot))), [])
+        return min([0, *(point.slot for point in first)])
+
 
 @st.composite
 def scripts(draw: st.DrawFn, *, late: bool = False) -> Script:
-    """Draw a script; points before slot 0 are history."""
+    """Draw a script; points before slot 0 are there when the log is opened, unless they are late."""
     history, delays = {}, {}
     for each in (AAA, BBB, CCC):
-        drawn = draw(st.lists(values, min_size=SLOTS + 4, max_size=SLOTS + 4))
-        history |= {(each, slot - 4): value for slot, value in enumerate(drawn) if value is not None}
+        drawn = draw(st.lists(values, min_size=SLOTS + PAST, max_size=SLOTS + PAST))
+        seen = draw(st.integers(0, PAST + 4))
+        told = {(each, slot - PAST): value for slot, value in enumerate(drawn) if slot >= seen}
+        history |= {key: value for key, value in told.items() if value is not None}
     if late:
         moved = (
             draw(st.lists(st.tuples(st.sampled_from(sorted(history)), st.integers(1, 8)), max_size=12))
             if history
             else []
         )
-        delays = {key: delay for key, delay in moved if key[1] >= 0}
+        delays = dict(moved)
+        if draw(st.booleans()):  # nothing is there at the opening
+            delays |= {key: draw(st.sampled_from([1, 1, 1, 5])) for key in history if key[1] < 0}
     return Script(history, delays, draw(st.lists(st.booleans(), min_size=SLOTS, max_size=SLOTS)))
 
 
 def arriving(script: Script, slot: int) -> list[Told]:
-    """Return what comes right after a slot's end."""
+    """Return what comes right after a slot's end; what is late of the time before slot 0 comes as if of slot 0."""
     return [
         Told(each, of, value)
         for (each, of), value in script.history.items()
-        if of >= 0 and of + script.delays.get((each, of), 0) == slot
+        if (of >= 0 or (each, of) in script.delays) and max(of, 0) + script.delays.get((each, of), 0) == slot
     ]
 
 
 def begin(script: Script) -> Live:
     """Start on what there was before."""
     live = Live(RULES, EXPECTED)
-    live.write([Told(each, slot, value) for (each, slot), value in script.history.items() if slot < 0])
+    live.write(
+        Told(each, slot, value)
+        for (each, slot), value in script.history.items()
+        if slot < 0 and (each, slot) not in script.delays
+    )
     live.step()
     return live
 
@@ -97,7 +116,7 @@ def finish(live: Live, script: Script) -> None:
 
 def expected_events(script: Script) -> list[Event]:
     """What replaying the whole history gives."""
-    return replayed(RULES, script.history, EXPECTED, SLOTS + 9)
+    return replayed(RULES, script.history, EXPECTED, SLOTS + 9, began=script.began)
 
 
 @TIMES

@@ -63,9 +63,11 @@ def test_an_event_comes_back(event: Event) -> None:
 def test_a_state_comes_back(opened: list[Event], slot: Slot) -> None:
     """What was written is read, the open episodes included."""
     episodes = tuple(OpenEpisode(event, stale=True, breach_count=3, last_breach_slot=slot) for event in opened)
-    state = AlertState(slot, Slot(7), {"rule": "v"}, episodes, {"E|E:P|price": Slot(slot + 1)}, "memory.0.7")
+    state = AlertState(
+        slot, Slot(7), {"rule": "v"}, episodes, {"E|E:P|price": Slot(slot + 1)}, "memory.0.7", Slot(9), blank=True
+    )
     read = state_from_text(state_text(state))
-    assert read.mark == "memory.0.7"
+    assert (read.mark, read.live_from, read.blank) == ("memory.0.7", 9, True)
     assert (read.evaluated, read.began, read.rules, read.ahead) == (slot, 7, {"rule": "v"}, {"E|E:P|price": slot + 1})
     assert all(same(a.opening, b.opening) for a, b in zip(read.episodes, episodes, strict=True))
     assert [(e.stale, e.breach_count, e.last_breach_slot) for e in read.episodes] == [(True, 3, slot)] * len(opened)
