@@ -40,7 +40,7 @@ from services.core.rpc.server import RpcServer
 from services.core.store.base import MetricStore
 from services.core.store.gate import StoreGate
 from services.core.streaming import WatchTimes
-from services.core.telemetry import AlertStreamMetrics, EvaluationMetrics, NotifierMetrics
+from services.core.telemetry import AlertStreamMetrics, EvaluationMetrics, NotifierMetrics, ResourceMetrics
 
 
 class AlertServer:
@@ -264,6 +264,8 @@ async def open_alerter(
             clock=clock,
             leads=leadership.holds,
         )
+        if reported is not None:
+            reported.count_refused(ResourceMetrics(registry))
         duties = Duties(engine, notifier, *([statuses] if reported else []))
         leadership.start(duties.take_up, duties.lay_down)
         try:

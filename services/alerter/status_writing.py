@@ -17,6 +17,7 @@ from services.core.clock import Clock
 from services.core.errors import ClusterError, ClusterRefusedError, CursorExpiredError, StoreError
 from services.core.model import SLOT_SECONDS, last_complete_slot
 from services.core.polling import Polling
+from services.core.telemetry import ResourceMetrics
 
 INTERVAL_SECONDS = 2.0
 """How often what there is to tell is looked at; only what has changed is written."""
@@ -37,6 +38,13 @@ class Reported:
     put_rule: PutStatus | None = None
     catalog: WatchedCatalog | None = None
     put_market: PutStatus | None = None
+
+    def count_refused(self, metrics: ResourceMetrics) -> None:
+        """Have the metrics tell how many objects of each kind are refused, whenever they are asked."""
+        if self.catalog is not None:
+            metrics.refused.labels("Market").set_function(self.catalog.judged.refused_count)
+        if self.rules is not None:
+            metrics.refused.labels("AlertRule").set_function(self.rules.judged.refused_count)
 
 
 class StatusWriter:

@@ -251,6 +251,18 @@ class AlertStreamMetrics:
         )
 
 
+class ResourceMetrics:
+    """How many objects of a cluster are refused, at every replica alike."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.refused = Gauge(
+            "tickwatch_refused_resources",
+            "Markets and AlertRules that are not accepted now; their status and the log say why.",
+            ("kind",),
+            registry=registry,
+        )
+
+
 class NotifierMetrics:
     """How receivers of webhooks take what they are sent, in the one process that notifies."""
 

@@ -9,6 +9,7 @@ import logging
 import signal
 import threading
 import time
+from dataclasses import dataclass, field
 
 import pytest
 import tickwatch
@@ -75,24 +76,38 @@ def start(tmp_path, settings):
         yield started
 
 
-async def follow(address: str, heard: dict[str, list[float]], ids: list[str]) -> None:
-    """Note when each metric's breach is heard of at an address, and every event's id, until cancelled."""
+@dataclass
+class Heard:
+    """What a subscriber has heard."""
+
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """It has its snapshot: whatever is logged from now on comes as an event."""
+    times: dict[str, list[float]] = field(default_factory=dict)
+    """When it heard of each metric's breach, by the clock of `time.monotonic`."""
+    ids: list[str] = field(default_factory=list)
+
+
+async def follow(address: str, heard: Heard) -> None:
+    """Note what is heard at an address, until cancelled."""
     async with (
         tickwatch.AlertClient(address, timeout_seconds=60) as client,
         contextlib.aclosing(client.watch_breaches(include_late=True)) as events,
     ):
         async for event in events:
+            heard.begun.set()
             if isinstance(event, tickwatch.Event):
-                ids.append(event.id)
-                heard.setdefault(event.metric, []).append(time.monotonic())
+                heard.ids.append(event.id)
+                heard.times.setdefault(event.metric, []).append(time.monotonic())
 
 
 @contextlib.asynccontextmanager
 async def following(*addresses: str):
-    """Follow at each address, as long as the context lasts; yields what has been heard there and the ids."""
-    found = [({}, []) for _ in addresses]
-    tasks = [asyncio.create_task(follow(address, *each)) for address, each in zip(addresses, found, strict=True)]
+    """Follow at each address, as long as the context lasts; yields what is heard there, once all have begun."""
+    found = [Heard() for _ in addresses]
+    tasks = [asyncio.create_task(follow(address, each)) for address, each in zip(addresses, found, strict=True)]
     try:
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(each.begun.wait() for each in found))
         yield found
     finally:
         for task in tasks:
@@ -121,7 +136,8 @@ async def change_of_leader(store, leader: Replica, other: Replica, go) -> float:
     """
     breaches = Breaches(store)
     both = f"ipv4:{leader.address},{other.address}"
-    async with following(other.address, both) as ((heard, ids), (heard_by_both, ids_by_both)):
+    async with following(other.address, both) as (at_other, at_both):
+        heard, heard_by_both = at_other.times, at_both.times
         with breaches.writing():
             await soon(lambda: len(heard) >= 5 and len(heard_by_both) >= 5)
             gone = time.monotonic()
@@ -139,8 +155,8 @@ async def change_of_leader(store, leader: Replica, other: Replica, go) -> float:
     ]
     assert [{}, {}] == lost
     assert sorted(breaches.written) == sorted(heard) == sorted(heard_by_both)
-    assert len(set(ids)) == len(ids) == len(breaches.written)
-    assert ids_by_both == ids
+    assert len(set(at_other.ids)) == len(at_other.ids) == len(breaches.written)
+    assert at_both.ids == at_other.ids
     times = sorted(when for found in heard.values() for when in found if when > gone)
     # The longest silence is the change: a breach is written four times a second.
     silence = max(later - earlier for earlier, later in zip([gone, *times], times, strict=False))

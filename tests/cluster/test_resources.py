@@ -266,6 +266,9 @@ def test_rules_of_the_cluster_are_in_force_and_say_how_they_fare(start, store, n
     sim = commands.until(lambda: status_of(namespace, "market", "sim"), lambda found: found["accepted"])
     assert ("True", 2) == (sim["accepted"]["status"], sim["pairs"])
 
+    refused = [f'tickwatch_refused_resources{{kind="{kind}"}}' for kind in ("Market", "AlertRule")]
+    assert [1, 1] == [replica.metrics()[name] for name in refused]
+
     # It fires, and its status tells.
     breaches = Breaches(store)
     for _ in range(3):
@@ -292,6 +295,7 @@ def test_rules_of_the_cluster_are_in_force_and_say_how_they_fare(start, store, n
         lambda: status_of(namespace, "alertrule", "odd"), lambda found: found["accepted"]["status"] == "True"
     )
     assert repaired["accepted"]["observedGeneration"] == 2
+    assert [1, 0] == [replica.metrics()[name] for name in refused]
     kubectl("-n", namespace, "delete", "alertrule", "high")
     commands.until(lambda: rules_of(replica), lambda found: found == {"odd": "warning"})
 

@@ -61,6 +61,10 @@ class Judged(Generic[_Value]):
                         _log.warning("%s %s is not accepted: %s", self._what, name, verdict.message)
             return self._verdicts
 
+    def refused_count(self) -> int:
+        """Return how many objects are not accepted now."""
+        return sum(verdict.value is None for verdict in self.verdicts().values())
+
     def pairs(self) -> list[tuple[Object, Verdict[_Value]]]:
         """Return the objects, each with the verdict on it."""
         verdicts = self.verdicts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.alerter.counting import BreachTally
 from services.alerter.status_writing import Reported, StatusWriter
@@ -10,6 +11,7 @@ from services.core.catalog.watched import WatchedCatalog, WatchedRules
 from services.core.clock import ManualClock
 from services.core.errors import ClusterRefusedError, ClusterUnavailableError
 from services.core.store.memory import MemoryMetricStore
+from services.core.telemetry import ResourceMetrics
 from tests.support.alerter import LogWriter, breach
 from tests.support.query import LAST, NOW
 
@@ -90,6 +92,25 @@ def test_a_status_counts_what_the_log_says(rules: Kind, markets: Kind, log) -> N
     status = rules.found["good"]["status"]
     assert 3 == status["breaches24h"]
     assert "2026-11-24T05:59:00Z" == status["lastFired"]
+
+
+def test_refused_objects_are_counted(rules: Kind, markets: Kind) -> None:
+    """Of each kind as many as are refused when the metric is asked for."""
+    registry = CollectorRegistry()
+
+    def refused() -> list[float | None]:
+        return [
+            registry.get_sample_value("tickwatch_refused_resources", {"kind": kind}) for kind in ("Market", "AlertRule")
+        ]
+
+    reported = Reported(rules=WatchedRules(rules), catalog=WatchedCatalog(markets, ["SIM"]))
+    reported.count_refused(ResourceMetrics(registry))
+    before = refused()
+    del rules.found["wrong"]
+    markets.found["nowhere"] = {"metadata": {"name": "nowhere", "uid": "nowhere", "generation": 1}, "spec": {}}
+
+    assert [0, 1] == before
+    assert [1, 0] == refused()
 
 
 def test_who_does_not_lead_writes_nothing(rules: Kind, markets: Kind, log) -> None:
