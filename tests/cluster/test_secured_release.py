@@ -100,7 +100,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
                 commands.kubectl("rollout", "status", f"deployment/{NAME}-{role}", "--timeout=240s")
             yield secured
         finally:
-            commands.run("helm", "uninstall", NAME, "--wait", "--timeout", "180s")
+            commands.run("helm", "uninstall", NAME)
         bindings = commands.get("clusterrolebindings", "-l", SELECTOR)
         assert [one for one in bindings if one["subjects"][0]["namespace"] == commands.namespace] == []
 

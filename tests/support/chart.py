@@ -27,17 +27,25 @@ def scenario_names() -> list[str]:
     return sorted(path.stem for path in SCENARIOS.glob("*.yaml"))
 
 
+def scenario_path(scenario: str) -> Path:
+    """Return a scenario's values file."""
+    return SCENARIOS / f"{scenario}.yaml"
+
+
+def template_words(release: str = "market") -> list[str]:
+    """Return what Helm is told in order to render the chart in namespace `watch`."""
+    return ["template", release, str(CHART), "--namespace", "watch", "--kube-version", KUBERNETES]
+
+
 def helm_template(*arguments: str, release: str = "market") -> subprocess.CompletedProcess[str]:
-    """Render the chart in namespace `watch`; the outcome is the caller's to judge."""
-    command = [str(require_program("helm")), "template", release, str(CHART), "--namespace", "watch"]
-    return subprocess.run(
-        [*command, "--kube-version", KUBERNETES, *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
+    """Render the chart; the outcome is the caller's to judge."""
+    command = [str(require_program("helm")), *template_words(release), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def rendered_text(scenario: str, *arguments: str, release: str = "market") -> str:
     """Render a scenario, CRDs left out; a failure is Helm's own words."""
-    values = ["--values", str(SCENARIOS / f"{scenario}.yaml")]
+    values = ["--values", str(scenario_path(scenario))]
     done = helm_template(*values, "--skip-crds", *arguments, release=release)
     assert done.returncode == 0, done.stderr
     return done.stdout
