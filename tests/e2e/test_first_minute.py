@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 
@@ -31,3 +32,51 @@ async def test_the_first_load_shows_a_day_a_ranking_and_what_would_breach(viewer
         await expect(viewer.text("#trial-figures")).to_contain_text(re.compile(r"would breach1[0-9]{2}"))
         await expect(viewer.text("#trial-hours .hour")).to_have_count(24)
         assert [] == viewer.complaints
+
+
+NEW = """(since) => [...document.querySelectorAll('#feed li.fresh.breach')]
+  .find((row) => row.querySelector('time').dateTime >= since)?.dataset.id"""
+
+
+async def test_a_breach_comes_while_one_looks(viewer: Viewer, tmp_path: Path):
+    """A breach of a minute that ends while the page is open comes to the feed, and to its chart with its evidence.
+
+    Of sixty simulated pairs some have a burst in every minute.
+    """
+    pairs = ", ".join(f"{letter}{other}XUSD" for letter in "ABCDEF" for other in "ABCDEFGHIJ")
+    (tmp_path / "catalog.yaml").write_text(f"markets:\n  - exchange: SIM\n    pairs: [{pairs}]\n")
+    settings = NOWHERE | {
+        "TICKWATCH_STORE": f"sqlite:{tmp_path}/tickwatch.db",
+        "TICKWATCH_CATALOG": f"{tmp_path}/catalog.yaml",
+    }
+    with commands.running("up", "--exchange", "simulated", announces=UP, settings=settings) as service:
+        await viewer.open(service.address)
+        opened = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M")
+        found = await viewer.page.wait_for_function(NEW, arg=opened, timeout=240_000)
+        row = viewer.text(f'#feed li[data-id="{await found.json_value()}"]')
+        name = await row.locator(".feed-name").inner_text()
+        await row.locator("button").click()
+
+        await viewer.settled(name)
+        await expect(viewer.text("#marks")).to_have_attribute("aria-valuetext", re.compile(name))
+        evidence = viewer.text("#evidence")
+        for words in ("three-times-the-hour", "Ratio", "Threshold", "Mean before"):
+            await expect(evidence).to_contain_text(words)
+        await viewer.page.mouse.move(5, 5)
+        await viewer.page.keyboard.press("Escape")
+        await expect(evidence).to_be_hidden()
+        await hover_over_the_newest_mark(viewer)
+        await expect(evidence).to_contain_text("three-times-the-hour")
+        assert [] == viewer.complaints
+
+
+async def hover_over_the_newest_mark(viewer: Viewer) -> None:
+    """Move the pointer along the right end of the plot until it is on a mark."""
+    box = await viewer.text(".u-over").bounding_box()
+    assert box is not None
+    evidence = viewer.text("#evidence")
+    for x in range(int(box["x"] + box["width"]) - 1, int(box["x"] + box["width"] * 0.9), -4):
+        for y in range(int(box["y"]), int(box["y"] + box["height"]), 6):
+            await viewer.page.mouse.move(x, y)
+            if await evidence.is_visible():
+                return

@@ -6,7 +6,7 @@ import { Breaches } from "./breaches.js";
 import { Chart } from "./chart.js";
 import { byId, make, radios, setPairs, setText } from "./dom.js";
 import { Feed } from "./feed.js";
-import { HOUR, MEASURES, MINUTE, NOTHING, clockSeconds, compact, inMeasure, percent, span } from "./format.js";
+import { DAY_SLOTS, HOUR, MEASURES, MINUTE, NOTHING, clockSeconds, compact, inMeasure, percent, plural, span } from "./format.js";
 import { Freshness } from "./freshness.js";
 import { Market } from "./market.js";
 import { paced } from "./pacing.js";
@@ -40,6 +40,7 @@ async function draw(metric, measure) {
   Object.assign(shown, { metric, measure });
   byId("series-title").replaceChildren(...title(metric));
   chooseMeasure(measure);
+  countBreaches();
   ranking.choose(metric);
   feed.follow(metric);
   trial.follow(metric, measure);
@@ -95,6 +96,16 @@ function figures() {
   setText(byId("coverage"), `${values.length.toLocaleString("en-US")} of ${series.values.length.toLocaleString("en-US")} minutes`);
 }
 
+// On which measures of this metric there is something to see.
+function countBreaches() {
+  const since = Date.now() - DAY_SLOTS * MINUTE;
+  for (const button of byId("measures").children) {
+    const own = breaches.of(shown.metric, button.value).filter(({ kind, time }) => kind === "breach" && time >= since);
+    button.dataset.count = own.length || "";
+    button.title = own.length ? `${plural(own.length, "breach", "breaches")} in 24 hours` : "";
+  }
+}
+
 async function showBreach(event) {
   if (!event.metric) return;
   view("series");
@@ -135,6 +146,7 @@ market.addEventListener("values", ({ detail: points }) => {
 });
 breaches.addEventListener("change", () => {
   if (shown.series) chart.mark(breaches.of(shown.metric, shown.measure));
+  countBreaches();
   ranking.update();
 });
 
