@@ -74,6 +74,7 @@ async def try_rule(viewer: Viewer) -> None:
     await viewer.page.get_by_role("radio", name="6 h", exact=True).click()
     # The row of the feed shows its breach on the chart, as a pointer on the mark does.
     await viewer.page.locator("#feed li", has_text="SIM:ETHUSD").nth(2).locator("button").click()
+    await viewer.text(".feed-scroll").evaluate("(feed) => feed.scrollTo(0, 0)")
 
 
 async def tap(viewer: Viewer, view: str) -> None:

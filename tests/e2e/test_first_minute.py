@@ -12,11 +12,12 @@ from tests.support import commands
 from tests.support.browsing import Viewer
 
 UP = r"Tickwatch is at (http://[\d.:]+)"
+MANY = re.compile(r"^1?\d\d$")
 NOWHERE = {f"TICKWATCH_{role}__LISTEN": "127.0.0.1:0" for role in ("QUERY", "ALERTER", "GATEWAY")}
 
 
-async def test_the_first_load_shows_a_day_a_ranking_and_what_would_breach(viewer: Viewer, tmp_path: Path):
-    """Opened as soon as its address is printed, the page fills by itself: a ranking, a day of prices, a rule to try."""
+async def test_the_first_load_shows_a_day_a_ranking_and_its_breaches(viewer: Viewer, tmp_path: Path):
+    """Opened as soon as its address is printed, the page fills by itself: ranking, a day of prices and of breaches."""
     settings = NOWHERE | {"TICKWATCH_STORE": f"sqlite:{tmp_path}/tickwatch.db"}
     with commands.running("up", "--exchange", "simulated", announces=UP, settings=settings) as service:
         await viewer.open(service.address)
@@ -28,6 +29,14 @@ async def test_the_first_load_shows_a_day_a_ranking_and_what_would_breach(viewer
         await expect(viewer.text("#coverage")).to_contain_text(re.compile(r"1,4\d\d of 1,440"))
 
         await viewer.page.get_by_role("radio", name="Vol 1 min", exact=True).click()
+        # The last day's breaches are known from the start: in the feed, by the measure, and on the chart.
+        await expect(viewer.page.locator("#feed li.breach").nth(100)).to_be_attached()
+        await expect(viewer.page.locator("#measures [value=volume_1m]")).to_have_attribute("data-count", MANY)
+        await viewer.settled("SIM:BTCUSD")
+        await expect(viewer.text("#marks")).to_have_attribute("aria-valuemax", MANY)
+        await hover_over_the_newest_mark(viewer)
+        await expect(viewer.text("#evidence")).to_contain_text("three-times-the-hour")
+
         await viewer.page.get_by_role("button", name="Try on 24 h").click()
         await expect(viewer.text("#trial-figures")).to_contain_text(re.compile(r"would breach1[0-9]{2}"))
         await expect(viewer.text("#trial-hours .hour")).to_have_count(24)
