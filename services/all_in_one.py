@@ -152,7 +152,7 @@ async def _choose_market(settings: Settings, insisted: str | None) -> tuple[Sett
 def _simulated(settings: Settings, notice: str) -> tuple[Settings, Catalog, str]:
     scheme, _, path = settings.store.partition(":")
     if scheme == "sqlite":
-        settings = settings.model_copy(update={"store": f"sqlite:{Path(path).parent / 'simulated.db'}"})
+        settings = settings.replaced(store=f"sqlite:{Path(path).parent / 'simulated.db'}")
     elif scheme != "memory":
         raise InvalidSettingError("store", "a simulated market is not written to a shared store", "sqlite: or memory:")
     return settings, FixedCatalog(SIMULATED_MARKET), notice

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from services.core.suggesting import nearest
 from services.core.words import SLOT_SECONDS, Measure, Slot
 
 _HIGHEST_PORT = 65_535
@@ -57,8 +58,6 @@ class MeasureType(click.ParamType[Measure]):
         try:
             return Measure(str(value).lower())
         except ValueError:
-            from services.core.documents import nearest  # noqa: PLC0415  # it imports YAML, for a mistake alone
-
             self.fail(
                 f"{value!r} is not a measure; {nearest(str(value).lower(), [m.value for m in Measure])}", param, ctx
             )

@@ -62,7 +62,7 @@ class Context:
         from services.core.settings import load_settings
 
         settings = load_settings(self._config)
-        return settings if self._store is None else settings.model_copy(update={"store": self._store})
+        return settings if self._store is None else settings.replaced(store=self._store)
 
 
 pass_context = click.make_pass_decorator(Context)

@@ -172,8 +172,8 @@ def _rule_of(file: Path, name: str) -> tickwatch.Rule:
     from tickwatch import alert_messages
 
     from services.core.catalog.rules_file import read_rules
-    from services.core.documents import nearest
     from services.core.rpc.convert_alerts import to_wire_rule
+    from services.core.suggesting import nearest
 
     found = {rule.name: rule for rule in read_rules(file)}
     if name not in found:

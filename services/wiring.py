@@ -94,9 +94,7 @@ def cluster_side(settings: Settings) -> Iterator[dict[str, Any]]:
 
 def exchange_options(settings: Settings) -> dict[str, ExchangeOptions]:
     """How each exchange is reached; what is not set keeps the exchange's own default."""
-    return {
-        name: ExchangeOptions(**options.model_dump(exclude_none=True)) for name, options in settings.exchanges.items()
-    }
+    return {name: ExchangeOptions(**options.given()) for name, options in settings.exchanges.items()}
 
 
 def collector_arguments(settings: Settings) -> dict[str, Any]:
@@ -165,7 +163,7 @@ def alerter_arguments(
         "rules": RuleBook(rules, catalog or open_catalog(settings), clock),
         "receivers": [_receiver(name, webhook) for name, webhook in sorted(alerter.webhooks.items())],
         "switch": heartbeat.url
-        and Switch(heartbeat.url.get_secret_value(), heartbeat.interval_seconds, heartbeat.method.upper()),
+        and Switch(heartbeat.url.reveal(), heartbeat.interval_seconds, heartbeat.method.upper()),
         "clock": clock,
         "leadership": leadership,
         "reported": reported,
@@ -186,7 +184,7 @@ def _receiver(name: str, webhook: WebhookSettings) -> Receiver:
 
     return Receiver(
         name,
-        webhook.url.get_secret_value(),
+        webhook.url.reveal(),
         webhook.signing_secret(name),
         min_severity=Severity[webhook.min_severity.upper()],
         rules=webhook.rules,
@@ -235,7 +233,7 @@ def configure_logs(settings: Settings, *, default_level: str | None = None) -> N
     chosen = settings.log.format
     if chosen == "auto":
         chosen = "console" if sys.stderr.isatty() else "json"
-    level = settings.log.level if "level" in settings.log.model_fields_set else default_level or settings.log.level
+    level = settings.log.level or default_level or "info"
     configure_logging(level, chosen)
     if level != "debug":
         # A line for each request to an exchange or the store says nothing that a run's report does not.

@@ -27,10 +27,11 @@ from services.alerter.series_text import series_values
 from services.alerter.states import subject_of
 from services.core.breaches import Subject
 from services.core.catalog.rules_file import RulesReading, read_rules
-from services.core.documents import Node, load_document, nearest
+from services.core.documents import Node, load_document
 from services.core.errors import InvalidInputError, InvalidSettingError
 from services.core.model import SLOT_SECONDS, Floats, Measure, Metric, Series, Slot, slot_at
 from services.core.rules import DEFAULT_RULES, Rule
+from services.core.suggesting import nearest
 
 _START = slot_at(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 _DELIVERIES = {"every_breach": False, "episodes": True}

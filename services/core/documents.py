@@ -5,13 +5,13 @@ Settings, catalogs and rules are read through here. It knows YAML and nothing of
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
 
 from services.core.errors import InvalidSettingError
+from services.core.suggesting import nearest
 
 Scalar = str | int | float | bool | None
 
@@ -137,13 +137,6 @@ class ValueNode(Node):
             raise InvalidSettingError(self.where, f"a mapping was expected, not {self.kind}")
         found = [(str(key), f"{self.where}.{key}", value) for key, value in self._value.items()]
         return [(key, where, ValueNode(value, where)) for key, where, value in found]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Suggest the known name that this one was probably meant to be, else list them all."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
 
 
 def load_document(path: Path) -> Node | None:

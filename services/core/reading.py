@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from services.core.documents import Node, Scalar, nearest
+from services.core.documents import Node, Scalar
 from services.core.errors import InvalidSettingError
+from services.core.suggesting import nearest
 
 
 class Reading:

@@ -11,22 +11,15 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
-
-from services.core.documents import Node, load_document, nearest
 from services.core.errors import InvalidSettingError
+from services.core.sections import Bounds, Checked, Problem, Secret, Section, Split, read_section
+from services.core.suggesting import nearest
+
+if TYPE_CHECKING:
+    from services.core.documents import Node
 
 PREFIX = "TICKWATCH_"
 FILE_NAME = "tickwatch.yaml"
@@ -50,9 +43,9 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _secret_url(value: SecretStr) -> SecretStr:
+def _secret_url(value: Secret) -> Secret:
     """Check an address that may itself be a secret, as those of chats and dead man's switches are: never repeat it."""
-    url = value.get_secret_value()
+    url = value.reveal()
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -74,9 +67,10 @@ def _receiver_name(value: str) -> str:
     return value
 
 
-def _globs(value: object) -> object:
-    """Take a list, or as in variables its parts joined by commas."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+def _some_text(value: str) -> str:
+    if not value:
+        raise ValueError("input should not be empty")
+    return value
 
 
 def _rule_glob(value: str) -> str:
@@ -103,29 +97,23 @@ def _account_glob(value: str) -> str:
     return value
 
 
-_Name = Annotated[str, AfterValidator(_resource_name)]
-_Address = Annotated[str, AfterValidator(_address)]
-_Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-_SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
-_Words = Annotated[tuple[str, ...], BeforeValidator(_globs)]
-_Audience = Annotated[str, AfterValidator(_audience)]
-_AccountGlobs = Annotated[tuple[Annotated[str, AfterValidator(_account_glob)], ...], BeforeValidator(_globs)]
-_NameGlobs = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_globs)]
-_RuleGlobs = Annotated[tuple[Annotated[str, AfterValidator(_rule_glob)], ...], BeforeValidator(_globs)]
+_Name = Annotated[str, Checked(_resource_name)]
+_Address = Annotated[str, Checked(_address)]
+_Seconds = Annotated[float, Bounds(gt=0, le=86_400)]
+_SecretUrl = Annotated[Secret, Checked(_secret_url)]
+_Words = Annotated[tuple[str, ...], Split()]
+_Audience = Annotated[str, Checked(_audience)]
+_AccountGlobs = Annotated[tuple[Annotated[str, Checked(_account_glob)], ...], Split()]
+_NameGlobs = Annotated[tuple[Annotated[str, Checked(_some_text)], ...], Split()]
+_RuleGlobs = Annotated[tuple[Annotated[str, Checked(_rule_glob)], ...], Split()]
 
 _LEAST_SECRET = 16
 
 
-class _Section(BaseModel):
-    # An input that is wrong may be a secret all the same. Sections are built with the whole that they are parts of, not
-    # each by itself too: a collector's run waits for it every minute.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
-
-
-class InfluxSettings(_Section):
+class InfluxSettings(Section, frozen=True):
     """How to speak with an InfluxDB store."""
 
-    token: SecretStr | None = None
+    token: Secret | None = None
     """The API token. Also read from INFLUXDB_V2_TOKEN, the variable that InfluxDB's own clients read."""
     token_file: Path | None = None
     """A file that holds the token, such as a mounted secret; used where `token` is absent."""
@@ -133,29 +121,29 @@ class InfluxSettings(_Section):
     """The deadline of one call. A minute's write takes milliseconds; ten seconds outlast a restart's hiccup."""
 
 
-class ExchangeSettings(_Section):
+class ExchangeSettings(Section, frozen=True):
     """How to speak with one exchange."""
 
-    base_url: Annotated[str, AfterValidator(_base_url)] | None = None
+    base_url: Annotated[str, Checked(_base_url)] | None = None
     """Where its API is. None: the exchange's public address."""
-    calls_per_second: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = None
+    calls_per_second: Annotated[float, Bounds(gt=0, le=1000)] | None = None
     """The pace of calls that fill gaps, for as long as a backfill takes. None: what the exchange is known to bear."""
 
 
-class CollectorSettings(_Section):
+class CollectorSettings(Section, frozen=True):
     """How runs are scheduled."""
 
-    settle_seconds: Annotated[float, Field(ge=0, lt=60, allow_inf_nan=False)] = 2.0
+    settle_seconds: Annotated[float, Bounds(ge=0, lt=60)] = 2.0
     """How long after a minute's end the loop runs: exchanges publish a minute's last trades a moment late."""
-    shards: Annotated[int, Field(ge=1, le=1024)] = 1
+    shards: Annotated[int, Bounds(ge=1, le=1024)] = 1
     """Among how many collectors the metrics are divided."""
-    shard: Annotated[int, Field(ge=0, lt=1024)] = 0
+    shard: Annotated[int, Bounds(ge=0, lt=1024)] = 0
     """Which of them this one is, from 0. Also read from JOB_COMPLETION_INDEX, which an Indexed Job sets."""
     job_name: str | None = None
     """The name of the Job that runs this collector; its trailing number is the scheduled time in minutes."""
 
 
-class TlsSettings(_Section):
+class TlsSettings(Section, frozen=True):
     """The certificate that our servers show, and those that callers have to show. Files are read again when they
     change.
     """
@@ -170,18 +158,16 @@ class TlsSettings(_Section):
     """Whose certificates may do everything where no tokens are asked for: common or alternative names, or globs. All
     others may read."""
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file go together: set both or neither")
         if self.client_ca_file is not None and self.certificate_file is None:
             raise ValueError("client_ca_file needs certificate_file and key_file")
         if self.client_admins and self.client_ca_file is None:
             raise ValueError("client_admins needs client_ca_file: names count only in certificates that are verified")
-        return self
 
 
-class ServiceAccountSettings(_Section):
+class ServiceAccountSettings(Section, frozen=True):
     """Callers who show the token of a Kubernetes service account."""
 
     audience: _Audience | None = None
@@ -191,16 +177,14 @@ class ServiceAccountSettings(_Section):
     admins: _AccountGlobs = ()
     """Who may do everything, written likewise."""
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def __post_init__(self) -> None:
         if self.audience is None and (self.readers or self.admins):
             raise ValueError("readers and admins need an audience, as in audience: tickwatch")
         if self.audience is not None and not (self.readers or self.admins):
             raise ValueError("an audience lets nobody in by itself: name readers or admins")
-        return self
 
 
-class ServerSettings(_Section):
+class ServerSettings(Section, frozen=True):
     """What every gRPC server asks of its callers, and how much of them it bears."""
 
     tls: TlsSettings = TlsSettings()
@@ -209,15 +193,15 @@ class ServerSettings(_Section):
     service_accounts: ServiceAccountSettings = ServiceAccountSettings()
     insecure: bool = False
     """Whether servers may listen where others reach them without TLS, or without asking who calls."""
-    max_calls: Annotated[int, Field(ge=16, le=1_000_000)] = 8192
+    max_calls: Annotated[int, Bounds(ge=16, le=1_000_000)] = 8192
     """How many calls may be open or waiting at once in a process, streams and watchers of health among them. Above
     what streams are allowed: it is there for a flood."""
-    max_streams_per_client: Annotated[int, Field(ge=1, le=100_000)] = 128
+    max_streams_per_client: Annotated[int, Bounds(ge=1, le=100_000)] = 128
     """How many streams of a kind one caller may have at once, or one address where callers have no name. Half of what
     the query service bears: nobody takes it all."""
 
 
-class CredentialSettings(_Section):
+class CredentialSettings(Section, frozen=True):
     """What one of our own clients shows to a server. Files are read again when they change."""
 
     tls: bool | None = None
@@ -231,27 +215,25 @@ class CredentialSettings(_Section):
     token_file: Path | None = None
     """A file that holds the token to show."""
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file go together: set both or neither")
         if self.tls is False and (self.ca_file or self.certificate_file):
             raise ValueError("tls is off, so ca_file and certificate_file would not be used: leave tls or them out")
-        return self
 
 
-class QuerySettings(_Section):
+class QuerySettings(Section, frozen=True):
     """The query service."""
 
     listen: _Address = "127.0.0.1:50051"
     """Where it answers gRPC. Loopback; where others reach it, `server` has to protect it."""
-    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    processes: Annotated[int, Bounds(ge=1, le=64)] = 1
     """In how many processes it answers on one port; each fills the cores that Python leaves, and its own memory."""
     poll_interval_seconds: _Seconds = 1.0
     """How often it asks the store for what is new. A minute's points then show within about a second."""
-    drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
+    drain_seconds: Annotated[float, Bounds(ge=0, le=600)] = 0.0
     """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
-    max_streams: Annotated[int, Field(ge=1, le=10_000)] = 256
+    max_streams: Annotated[int, Bounds(ge=1, le=10_000)] = 256
     """How many streams each process serves at once; each takes a thread."""
     health_listen: _Address | None = None
     """Where the health service alone answers in plain text, for probes that know no TLS. None: nowhere."""
@@ -259,12 +241,12 @@ class QuerySettings(_Section):
     """Whether grpcurl and the like may ask for the contract."""
 
 
-class WebhookSettings(_Section):
+class WebhookSettings(Section, frozen=True):
     """A receiver of breaches over HTTP."""
 
     url: _SecretUrl
     """Where events are posted: http or https. Kept out of logs and errors, because many such addresses are secrets."""
-    secret: SecretStr | None = None
+    secret: Secret | None = None
     """What requests are signed with, at least 16 characters. Either this or `secret_file`."""
     secret_file: Path | None = None
     """A file that holds the secret, such as a mounted one. White space around it does not count."""
@@ -276,21 +258,19 @@ class WebhookSettings(_Section):
     """What is sent. A webhook often wakes people, and they want to know what begins and ends, not every point."""
     timeout_seconds: _Seconds = 10.0
     """How long a receiver may take to answer, all in all."""
-    retry_seconds: Annotated[float, Field(ge=0, le=7 * 86_400, allow_inf_nan=False)] = 3600.0
+    retry_seconds: Annotated[float, Bounds(ge=0, le=7 * 86_400)] = 3600.0
     """For how long a failing receiver is tried before an event goes to the dead letters. An hour outlasts a restart."""
 
-    @model_validator(mode="after")
-    def _one_secret(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.secret is None) == (self.secret_file is None):
             raise ValueError("give either secret or secret_file")
-        if self.secret is not None and len(self.secret.get_secret_value()) < _LEAST_SECRET:
+        if self.secret is not None and len(self.secret.reveal()) < _LEAST_SECRET:
             raise ValueError(f"secret is shorter than {_LEAST_SECRET} characters")
-        return self
 
     def signing_secret(self, name: str) -> bytes:
         """Return the secret; raises InvalidSettingError, naming the receiver's setting, for a file that is no good."""
         if self.secret is not None:
-            return self.secret.get_secret_value().encode()
+            return self.secret.reveal().encode()
         field = f"alerter.webhooks.{name}.secret_file"
         assert self.secret_file is not None  # noqa: S101  # either is there, as checked above
         try:
@@ -302,18 +282,18 @@ class WebhookSettings(_Section):
         return secret
 
 
-class HeartbeatSettings(_Section):
+class HeartbeatSettings(Section, frozen=True):
     """A sign of life to a dead man's switch, which raises the alarm when it stays away."""
 
     url: _SecretUrl | None = None
     """Where it goes. None: nowhere."""
     method: Literal["post", "get"] = "post"
     """How it is sent; without a body."""
-    interval_seconds: Annotated[float, Field(ge=5, le=86_400, allow_inf_nan=False)] = 60.0
+    interval_seconds: Annotated[float, Bounds(ge=5, le=86_400)] = 60.0
     """How often. Let the switch wait for three of them: one may be lost."""
 
 
-class AlerterSettings(_Section):
+class AlerterSettings(Section, frozen=True):
     """The alerter."""
 
     listen: _Address = "127.0.0.1:50052"
@@ -323,12 +303,12 @@ class AlerterSettings(_Section):
     the built-in rules."""
     poll_interval_seconds: _Seconds = 1.0
     """How often it asks the store for what is new. A breach then shows within about a second of its point."""
-    grace_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 60.0
+    grace_seconds: Annotated[float, Bounds(ge=0, le=3600)] = 60.0
     """How long after a slot's end its points may come before they count as missing, unless a run says sooner that it is
     whole. A minute lets a run that has been held up make its next slot."""
-    drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
+    drain_seconds: Annotated[float, Bounds(ge=0, le=600)] = 0.0
     """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
-    max_streams: Annotated[int, Field(ge=1, le=100_000)] = 1024
+    max_streams: Annotated[int, Bounds(ge=1, le=100_000)] = 1024
     """How many streams it serves at once; each takes a thread."""
     health_listen: _Address | None = None
     """Where the health service alone answers in plain text, for probes that know no TLS. None: nowhere."""
@@ -337,11 +317,11 @@ class AlerterSettings(_Section):
     lease: _Name | None = None
     """The Lease of Kubernetes by which several alerters on one store choose the one that evaluates and notifies. None:
     this one does, and must be the only one."""
-    webhooks: Mapping[Annotated[str, AfterValidator(_receiver_name)], WebhookSettings] = {}
+    webhooks: Mapping[Annotated[str, Checked(_receiver_name)], WebhookSettings] = {}
     heartbeat: HeartbeatSettings = HeartbeatSettings()
 
 
-class GatewaySettings(_Section):
+class GatewaySettings(Section, frozen=True):
     """The gateway: REST and the dashboard, for whoever does not speak gRPC."""
 
     listen: _Address = "127.0.0.1:8080"
@@ -355,21 +335,21 @@ class GatewaySettings(_Section):
     cors_origins: _Words = ()
     """Pages of these origins, such as https://desk.example.com, may read its answers; "*" is any. None by default: the
     dashboard comes from the gateway itself."""
-    requests_per_second: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = 50.0
+    requests_per_second: Annotated[float, Bounds(gt=0, le=1_000_000)] | None = 50.0
     """How often one client may ask in the long run: an address, of IPv6 a network of 64 bits. None: as it likes."""
-    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    burst: Annotated[int, Bounds(ge=1, le=1_000_000)] = 200
     """How many requests a client may make at once; a dashboard that opens makes about thirty."""
     trusted_proxies: _Words = ()
     """Proxies, by address or network, whose X-Forwarded-For says who the client is. None by default: anybody can send
     such a header."""
-    max_streams: Annotated[int, Field(ge=1, le=100_000)] = 4096
+    max_streams: Annotated[int, Bounds(ge=1, le=100_000)] = 4096
     """How many event streams it serves at once; each takes a connection and about 50 kB."""
-    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
+    drain_seconds: Annotated[float, Bounds(ge=0, le=600)] = 0.0
     """How long it serves on after SIGTERM while load balancers learn of it. 0 fits a machine without any."""
     credentials: CredentialSettings = CredentialSettings()
 
 
-class KubernetesSettings(_Section):
+class KubernetesSettings(Section, frozen=True):
     """How to speak with the cluster, where something of ours is kept there."""
 
     namespace: _Name | None = None
@@ -379,23 +359,23 @@ class KubernetesSettings(_Section):
     elsewhere ~/.kube/config."""
 
 
-class MetricsSettings(_Section):
+class MetricsSettings(Section, frozen=True):
     """What Prometheus scrapes."""
 
     listen: _Address | None = None
     """Where /metrics answers. None: nowhere."""
 
 
-class LogSettings(_Section):
+class LogSettings(Section, frozen=True):
     """What is logged, to standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe level that is logged."""
+    level: Literal["debug", "info", "warning", "error"] | None = None
+    """The least severe level that is logged. None: info, or what the command that runs deems enough."""
     format: Literal["auto", "json", "console"] = "auto"
     """JSON lines or text for people. auto: text on a terminal, else JSON."""
 
 
-class Settings(_Section):
+class Settings(Section, frozen=True):
     """Everything that can be set."""
 
     store: str = "sqlite:data/tickwatch.db"
@@ -418,7 +398,7 @@ class Settings(_Section):
     def store_token(self) -> str | None:
         """The token of an InfluxDB store; raises InvalidSettingError when its file cannot be read."""
         if self.influxdb.token is not None:
-            return self.influxdb.token.get_secret_value()
+            return self.influxdb.token.reveal()
         if self.influxdb.token_file is None:
             return None
         try:
@@ -457,10 +437,12 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
     """
     variables = dict(os.environ if environment is None else environment)
     chosen = variables.pop(f"{PREFIX}CONFIG", None)
-    if path is None:
-        path = Path(chosen) if chosen else Path(FILE_NAME)
-        document = load_document(path) if chosen or path.exists() else None
-    else:
+    if path is None and (chosen or Path(FILE_NAME).exists()):
+        path = Path(chosen or FILE_NAME)
+    document = None
+    if path is not None:
+        from services.core.documents import load_document  # noqa: PLC0415  where there is no file, YAML is not loaded
+
         document = load_document(path)
     values: dict[str, object] = {}
     if document is not None:
@@ -470,10 +452,10 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
     for name, steps in _variables(variables):
         _put(values, steps, variables[name], name)
         origins[steps] = name
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise _readable(error, document, origins) from error
+    settings, problems = read_section(Settings, values)
+    if settings is None:
+        raise _readable(problems, document, origins)
+    return settings
 
 
 def _variables(variables: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]]:
@@ -497,63 +479,15 @@ def _put(values: dict[str, object], steps: tuple[str, ...], value: str, name: st
     here[steps[-1]] = value
 
 
-_EXPECTED = {
-    "string_type": "input should be text, in quotes where it looks like a number",
-    "path_type": "input should be the path of a file, as text",
-    "model_type": "input should be a section of settings, each with its key",
-    "dict_type": "input should be a section of settings, each with its key",
-    "bool_type": "input should be true or false",
-    "bool_parsing": "input should be true or false",
-    "int_type": "input should be a whole number",
-    "int_parsing": "input should be a whole number",
-    "int_from_float": "input should be a whole number",
-    "float_type": "input should be a number",
-    "float_parsing": "input should be a number",
-    "finite_number": "input should be a finite number",
-}
-"""What was expected, by pydantic's kind of error, where its own words are those of programs."""
-
-
-def _readable(error: ValidationError, document: Node | None, origins: Mapping[tuple[str, ...], str]) -> Exception:
+def _readable(problems: list[Problem], document: Node | None, origins: Mapping[tuple[str, ...], str]) -> Exception:
     """Say each problem on a line of its own: where it stands, what is wrong, what would be right."""
-    problems = []
-    for detail in error.errors(include_url=False, include_input=False):
-        steps = tuple(str(step) for step in detail["loc"] if step != "[key]")
-        variable = next((origins[path] for path in origins if path[: len(steps)] == steps), None)
-        where = variable or (document.at(detail["loc"]).where if document else "settings")
-        name = ".".join(steps)
-        if detail["type"] in ("extra_forbidden", "literal_error") and (known := _known_keys(steps)) is not None:
-            problems.append((where, f"unknown key {name!r}", nearest(steps[-1], known)))
-        else:
-            problem = _EXPECTED.get(detail["type"]) or _plainly(detail["msg"])
-            problems.append((where, f"{name}: {problem}", ""))
-    first, *others = problems
-    lines = [f"{where}: {problem}" + (f" ({hint})" if hint else "") for where, problem, hint in others]
-    return InvalidSettingError(first[0], "\n".join([first[1] + (f" ({first[2]})" if first[2] else ""), *lines]))
-
-
-def _known_keys(steps: tuple[str, ...]) -> list[str] | None:
-    """Return the keys that exist beside the last step, or None where any key will do or that one is known."""
-    here: object = Settings
-    for step in steps[:-1]:
-        here = _below(here, step)
-    if isinstance(here, type) and issubclass(here, BaseModel):
-        keys = list(here.model_fields)
-    elif get_origin(here) is Mapping:
-        keys = list(get_args(get_args(here)[0]))
-    else:
-        return None
-    return None if steps[-1] in keys else keys
-
-
-def _below(kind: object, step: str) -> object:
-    """Return the type of what stands below a section's or a mapping's key."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        field = kind.model_fields.get(step)
-        return field.annotation if field else None
-    return get_args(kind)[1] if get_origin(kind) is Mapping else None
-
-
-def _plainly(message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
+    lines = []
+    for steps, text, known in problems:
+        names = tuple(str(step) for step in steps)
+        variable = next((origins[path] for path in origins if path[: len(names)] == names), None)
+        where = variable or (document.at(steps).where if document else "settings")
+        name = ".".join(names)
+        wrong = f"{name}: {text}" if text else f"unknown key {name!r} ({nearest(names[-1], known)})"
+        lines.append((where, wrong))
+    (where, first), *others = lines
+    return InvalidSettingError(where, "\n".join([first, *(f"{place}: {wrong}" for place, wrong in others)]))

@@ -14,9 +14,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from services.core.catalog.base import Catalog, Market
-from services.core.documents import Node, load_document, nearest
+from services.core.documents import Node, load_document
 from services.core.errors import InvalidInputError, InvalidSettingError
 from services.core.reading import Reading
+from services.core.suggesting import nearest
 from services.core.words import MEASURES, Measure, Metric
 
 

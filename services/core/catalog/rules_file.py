@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.core.breaches import Severity
-from services.core.documents import Node, load_document, nearest
+from services.core.documents import Node, load_document
 from services.core.errors import InvalidInputError, InvalidSettingError
 from services.core.reading import Reading
 from services.core.rules import Condition, Frozen, Missing, Ratio, RatioMode, Rule, Selector, Threshold
+from services.core.suggesting import nearest
 
 DEFAULT_RULES_FILE = Path(__file__).with_name("rules.yaml")
 """The rules that hold where nobody wrote a file, as a file: equal to `DEFAULT_RULES`."""

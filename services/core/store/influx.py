@@ -22,10 +22,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
-from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
-from influxdb_client.domain.dialect import Dialect
-from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
 from services.core.clock import Clock, SystemClock
@@ -46,6 +42,7 @@ from services.core.model import (
     WindowColumns,
 )
 from services.core.store.base import RETENTION_DAYS, Changes, Mark, MetricStore
+from services.core.store.influx_client import SYNCHRONOUS, ApiException, Dialect, InfluxDBClient
 from services.core.store.influx_format import POINT, QUALITY, TableReader, encode_points, escaped, quoted, read_rows
 from services.core.store.influx_writes import OVERLAP_SECONDS, Announcement, SeenWrites, announced, to_read
 from services.core.store.marks import expired, forged, make_mark, place_of

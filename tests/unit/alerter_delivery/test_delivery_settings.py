@@ -127,7 +127,7 @@ def test_no_representation_shows_a_secret_or_an_address(tmp_path):
     """Addresses are kept as secrets are: those of chats and dead man's switches let anybody in."""
     settings = read(tmp_path, webhook() + "  heartbeat: {url: 'https://hooks.example.com/ping'}\n")
 
-    shown = repr(settings) + str(settings) + settings.model_dump_json()
+    shown = repr(settings) + str(settings)
     assert SECRET not in shown
     assert "hooks.example.com" not in shown
 
