@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from services.alerter.reevaluation import withdrawal
+from services.core.catalog.rules_file import read_rules
 from tests.support import commands
+from tests.support.alerter import breach
 from tests.support.documents import PAGES, Block, Session, blocks, differences, session
 from tests.support.needs import ROOT, require_program
 
-RUN = ("README.md", "docs/alerts.md")
+RUN = ("README.md", "docs/alerts.md", "docs/coming-from.md", "docs/quick-start.md")
 """The pages whose blocks are run here, those below excepted."""
 
 ELSEWHERE = [
     ("README.md", "make run", "tests/integration/test_fresh_clone.py", "def test_make_run_shows_data"),
+    ("docs/quick-start.md", "make run", "tests/integration/test_fresh_clone.py", "def test_make_run_shows_data"),
     (
         "README.md",
         "helm install",
@@ -64,8 +68,9 @@ ALL = [block for page in PAGES for block in blocks(page)]
 
 
 def others(block: Block) -> list[tuple[str, ...]]:
-    """Return the rows that are about a block."""
-    return [row for row in (*ELSEWHERE, *NOT_RUN) if row[0] == block.page and block.text.startswith(row[1])]
+    """Return the rows that are about a block, or about one of another page that is the same to the letter."""
+    same = {other.page for other in ALL if other.text == block.text} | {block.page}
+    return [row for row in (*ELSEWHERE, *NOT_RUN) if row[0] in same and block.text.startswith(row[1])]
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +149,32 @@ def test_a_page_that_is_wrong_fails(market: Session, tmp_path) -> None:
         for text in wrong:
             with pytest.raises(AssertionError):
                 terminals.run(Block("page", 1, text, prompted=True))
+
+
+def test_a_receiver_by_the_page_tells_repeats_from_what_comes_again() -> None:
+    """A breach that is found, withdrawn, found again and withdrawn again is four news, however often each is sent."""
+    page = (ROOT / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    _, example = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    scope: dict[str, Callable[[dict[str, str], dict[str, str]], bool]] = {}
+    exec(example, scope)  # noqa: S102  our own page
+    found = breach("SIM:BTCUSD")
+    back, other = withdrawal(found), breach("SIM:ETHUSD")
+    sent = [found, found, other, back, back, found, found, back, other]
+
+    last: dict[str, str] = {}
+    news = [scope["is_new"]({"id": each.id, "withdrawn_id": each.withdrawn_id}, last) for each in sent]
+
+    assert news == [True, False, True, True, False, True, False, True, False]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_rules_on_pages_are_rules(page: str, tmp_path) -> None:
+    """Each example of a file of rules is one without a mistake."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    file = tmp_path / "rules.yaml"
+    for example in re.findall(r"^```yaml\n((?:# .*\n)?rules:\n.*?)^```", text, re.MULTILINE | re.DOTALL):
+        file.write_text(example, encoding="utf-8")
+        assert read_rules(file)
 
 
 def test_figures_may_differ_and_words_may_not() -> None:

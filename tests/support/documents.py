@@ -165,7 +165,6 @@ class Session:
             "TICKWATCH_GATEWAY__ALERTS": alerts,
             "TICKWATCH_SERVER": query,
             "TICKWATCH_ALERTS": alerts,
-            "TICKWATCH_CATALOG": "catalog.yaml",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
 
