@@ -1,4 +1,4 @@
-"""Section `gateway`: what HTTP costs on top of gRPC, and what an open event stream costs the gateway."""
+"""Section `gateway`: what HTTP costs on top of gRPC, a drawn day the browser, and an open event stream the gateway."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tickwatch.v1 import query_pb2
 
 from benchmarks.calls import python_peer, unprepared_requests
 from benchmarks.data import MEASURES, Market
+from benchmarks.drawing import measure_drawing
 from benchmarks.options import Options
 from benchmarks.peers import GrpcPeer, HttpPeer, PythonPeer, interleave
 from benchmarks.questions import ASKED, HIST, WrongAnswerError, ask_grpc, grpc_path, grpc_request
@@ -32,7 +33,7 @@ _MEASURES = [str(measure) for measure in Measure]
 
 
 def run(options: Options, report: Report) -> None:
-    """Compare a history by HTTP with the same by gRPC, asked before and never asked, then hold the streams."""
+    """Compare a history by HTTP with the same by gRPC, asked before and never; draw a day; hold the streams."""
     print(f"gateway: {options.metric_count} metrics", flush=True)
     market = Market(options.metric_count)
     with ExitStack() as stack:
@@ -43,6 +44,7 @@ def run(options: Options, report: Report) -> None:
         _check(service, gateway, market)
         _measure_prepared(service, gateway, market, options, report)
         _measure_unprepared(service, gateway, market, options, report)
+        measure_drawing(gateway, market.metric(ASKED), options.rounds, report)
         _measure_streams(stack, gateway, report)
 
 
