@@ -116,7 +116,7 @@ class Querying:
             first, last = bisect.bisect_left(names, f"{exchange}:"), bisect.bisect_left(names, f"{exchange};")
         start = max(first, bisect.bisect_right(names, after))
         page = names[start : min(start + limit, last)]
-        return [ListedMetric(name, tuple(summaries[name])) for name in page], start + limit < last
+        return [ListedMetric(name, summaries[name]) for name in page], start + limit < last
 
     def get_history(self, query: HistoryQuery, remaining_seconds: float) -> History:
         """Return one series over a range.
@@ -205,7 +205,7 @@ class Querying:
                 self._memo[key] = self._window.consistent(work)
             return self._memo[key]  # type: ignore[return-value]  # the key decides the type
 
-    def _summarise(self, end: Slot) -> tuple[list[str], dict[str, list[MeasureSummary]]]:
+    def _summarise(self, end: Slot) -> tuple[list[str], dict[str, tuple[MeasureSummary, ...]]]:
         found: dict[str, list[MeasureSummary]] = {}
         for measure in MEASURES:
             summaries: Summaries = self._window.summarise(measure, Window.ending(end))
@@ -216,7 +216,7 @@ class Querying:
             for name, slot, value, count in zip(*columns, strict=True):
                 if count:
                     found.setdefault(name, []).append(MeasureSummary(measure, slot, value, count))
-        return sorted(found), found
+        return sorted(found), {name: tuple(measures) for name, measures in found.items()}
 
     def _rank(self, query: RankQuery, window: Window) -> _Board:
         names = self._window.names(query.measure)
@@ -224,13 +224,15 @@ class Querying:
         whole = disperse(self._window.scan(query.measure, window), query.statistic)
         places = order(whole.values[by_name])
         rows = by_name[places.places]
-        ranked = frozenset(rows.tolist())
-        day = self._window.summarise(query.measure, Window.ending(window.end))
-        unranked = [
-            name
-            for name, count, row in zip(day.names, day.counts.tolist(), by_name.tolist(), strict=True)
-            if count and row not in ranked
-        ]
+        unranked: list[str] = []
+        if len(rows) < len(names):
+            ranked = frozenset(rows.tolist())
+            day = self._window.summarise(query.measure, Window.ending(window.end))
+            unranked = [
+                name
+                for name, count, row in zip(day.names, day.counts.tolist(), by_name.tolist(), strict=True)
+                if count and row not in ranked
+            ]
         return _Board(
             window,
             tuple(names[row] for row in rows.tolist()),

@@ -29,14 +29,13 @@ from services.core.store.gate import StoreGate
 from services.core.streaming import WatchTimes
 from services.core.telemetry import QueryMetrics
 from services.query.answers import Answers
-from services.query.encoding import encode_metrics
+from services.query.encoding import MetricsEncoder, encode_rankings
 from services.query.querying import Querying
 from services.query.questions import (
     LONGEST_INTERVAL_SLOTS,
     Aggregation,
     History,
     HistoryQuery,
-    Rankings,
     RankQuery,
 )
 from services.query.watching import PointBroadcast, Watching, WatchQuery
@@ -84,6 +83,7 @@ class QueryServicer:
         self._tokens = tokens
         self._watching = Watching(reader, gate, times, _encode)
         self._answers = Answers()
+        self._encoder = MetricsEncoder()
         self._metrics = metrics
 
     def handlers(self, server: RpcServer, limit: StreamLimit) -> dict[str, Handler]:
@@ -133,7 +133,7 @@ class QueryServicer:
         rest = wire.ListMetricsResponse()
         if more:
             rest.next_page_token = self._tokens.issue("ListMetrics", arguments, listed[-1].metric.encode())
-        return encode_metrics(listed) + rest.SerializeToString()
+        return self._encoder.encode(listed) + rest.SerializeToString()
 
     def get_history(self, request: bytes, context: Context) -> bytes:
         """GetHistory."""
@@ -153,12 +153,14 @@ class QueryServicer:
             end, after = _from_rank_payload(self._tokens.open("RankMetrics", arguments, asked.page_token))
             query = RankQuery(measure, statistic, slots, end, after)
         page = self._querying.rank_metrics(query, size)
-        response = _to_wire_rankings(page)
+        rest = wire.RankMetricsResponse(
+            ranked_count=page.ranked_count, unranked=page.unranked, window=to_wire_range(page.window)
+        )
         if page.more:
             last = page.rankings[-1]
             payload = _RANK_PAYLOAD.pack(page.window.end, last.value) + last.metric.encode()
-            response.next_page_token = self._tokens.issue("RankMetrics", arguments, payload)
-        return response.SerializeToString()
+            rest.next_page_token = self._tokens.issue("RankMetrics", arguments, payload)
+        return encode_rankings(page.rankings, len(page.window)) + rest.SerializeToString()
 
     def watch_points(self, request: bytes, context: Context) -> Iterator[bytes]:
         """WatchPoints: subscribed first, then what the cursor has missed, then what comes."""
@@ -251,21 +253,3 @@ def _to_wire_history(history: History) -> bytes:
         coverage=history.coverage,
     )
     return head.SerializeToString() + convert.packed_doubles(3, history.values)
-
-
-def _to_wire_rankings(page: Rankings) -> wire.RankMetricsResponse:
-    return wire.RankMetricsResponse(
-        rankings=[
-            wire.Ranking(
-                metric=ranking.metric,
-                rank=ranking.rank,
-                value=ranking.value,
-                point_count=ranking.point_count,
-                coverage=ranking.point_count / len(page.window),
-            )
-            for ranking in page.rankings
-        ],
-        ranked_count=page.ranked_count,
-        unranked=page.unranked,
-        window=to_wire_range(page.window),
-    )
