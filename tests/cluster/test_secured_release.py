@@ -101,8 +101,6 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
             yield secured
         finally:
             commands.run("helm", "uninstall", NAME)
-            # How pods end in order is another test's; here nobody waits for it.
-            commands.kubectl("delete", "pods", "--all", "--grace-period=1", "--wait=false")
         bindings = commands.get("clusterrolebindings", "-l", SELECTOR)
         assert [one for one in bindings if one["subjects"][0]["namespace"] == commands.namespace] == []
 
