@@ -81,7 +81,7 @@ class JsonPrinter:
                         {
                             "id": episode.id,
                             "state": episode.state,
-                            "opening": event_row(episode.opening),
+                            "opening": episode.opening.to_document(),
                             "breach_count": episode.breach_count,
                             "last_breach_time": utc(episode.last_breach_time),
                         }
@@ -90,7 +90,7 @@ class JsonPrinter:
                     "evaluated_time": utc(item.evaluated_time),
                 }
             case tickwatch.Event():
-                document["event"] = event_row(item)
+                document["event"] = item.to_document()
             case tickwatch.Bookmark():
                 document["bookmark"] = {"evaluated_time": utc(item.evaluated_time)}
         click.echo(json.dumps(document, allow_nan=False))
@@ -110,35 +110,6 @@ def event_line(event: tickwatch.Event) -> str:
     return _line(event, click.style(f"{what:<9}", bold=event.opening), _why(event), f"[{event.rule}{marks}]")
 
 
-def event_row(event: tickwatch.Event) -> dict[str, Any]:
-    """Return an event as a JSON object, as webhooks get it."""
-    return {
-        "id": event.id,
-        "kind": event.kind,
-        "rule": event.rule,
-        "rule_version": event.rule_version,
-        "severity": event.severity,
-        "labels": dict(event.labels),
-        "exchange": event.exchange,
-        "metric": event.metric,
-        "measure": event.measure,
-        "slot_time": utc(event.time),
-        "episode_id": event.episode_id,
-        "opened_time": utc(event.opened_time),
-        "opening": event.opening,
-        "late": event.late,
-        "value": event.value,
-        "baseline": event.baseline,
-        "ratio": event.ratio,
-        "threshold": event.threshold,
-        "point_count": event.point_count,
-        "resolved_reason": event.resolved_reason,
-        "withdrawn_id": event.withdrawn_id or None,
-        "message": event.message,
-        "silenced": event.silenced,
-    }
-
-
 def print_breaches(events: Sequence[tickwatch.Event], output: str) -> None:
     """Write events: a line each, or all that is known of them."""
     if output == "table":
@@ -147,7 +118,7 @@ def print_breaches(events: Sequence[tickwatch.Event], output: str) -> None:
         if not events:
             click.echo("No breach is in the log.")
         return
-    rows = [event_row(event) for event in events]
+    rows = [event.to_document() for event in events]
     if output == "csv":
         for row in rows:
             row["labels"] = json.dumps(row["labels"])
@@ -191,7 +162,7 @@ def print_dead_letters(letters: Sequence[tickwatch.DeadLetter], output: str) -> 
             "attempt_count": letter.attempt_count,
             "error": letter.error,
             "failed_time": utc(letter.failed_time),
-            "event": event_row(letter.event) if output == "json" else json.dumps(event_row(letter.event)),
+            "event": letter.event.to_document() if output == "json" else json.dumps(letter.event.to_document()),
         }
         for letter in letters
     ]

@@ -16,7 +16,7 @@ import click
 import tickwatch
 
 from services.printing import minute, utc
-from services.printing_alerts import event_line, event_row, print_silences
+from services.printing_alerts import event_line, print_silences
 
 _COUNTS = ("breach_count", "episode_count", "breaches_per_day", "episodes_per_day", "point_count", "series_count")
 
@@ -60,7 +60,7 @@ def print_rule_test(found: tickwatch.RuleTest, output: str) -> None:
         )
         _print_json(
             {
-                "events": [event_row(event) for event in found.events],
+                "events": [event.to_document() for event in found.events],
                 **{name: getattr(found, name) for name in counts},
                 "window": window,
             }

@@ -121,35 +121,6 @@ def points_document(batch: tickwatch.PointBatch) -> Document:
     }
 
 
-def event_document(event: tickwatch.Event) -> Document:
-    """Return an event as webhooks get it; what does not apply is null."""
-    return {
-        "id": event.id,
-        "kind": event.kind,
-        "rule": event.rule,
-        "rule_version": event.rule_version,
-        "severity": event.severity,
-        "labels": event.labels,
-        "exchange": event.exchange,
-        "metric": event.metric,
-        "measure": event.measure,
-        "slot_time": event.time,
-        "episode_id": event.episode_id,
-        "opened_time": event.opened_time,
-        "opening": event.opening,
-        "late": event.late,
-        "value": event.value,
-        "baseline": event.baseline,
-        "ratio": event.ratio,
-        "threshold": event.threshold,
-        "point_count": event.point_count,
-        "resolved_reason": event.resolved_reason,
-        "withdrawn_id": event.withdrawn_id or None,
-        "message": event.message,
-        "silenced": event.silenced,
-    }
-
-
 def snapshot_document(snapshot: tickwatch.Snapshot) -> Document:
     """Return the open episodes, and how far rules have been evaluated."""
     return {
@@ -157,7 +128,7 @@ def snapshot_document(snapshot: tickwatch.Snapshot) -> Document:
             {
                 "id": episode.id,
                 "state": episode.state,
-                "opening": event_document(episode.opening),
+                "opening": episode.opening.to_document(),
                 "breach_count": episode.breach_count,
                 "last_breach_time": episode.last_breach_time,
             }
@@ -174,7 +145,7 @@ def bookmark_document(bookmark: tickwatch.Bookmark) -> Document:
 
 def breaches_document(page: tickwatch.BreachPage) -> Document:
     """Return a page of events."""
-    return {"events": [event_document(event) for event in page.events], "next_page_token": page.next_page_token}
+    return {"events": [event.to_document() for event in page.events], "next_page_token": page.next_page_token}
 
 
 def rules_document(rules: tickwatch.Rules) -> Document:
@@ -234,7 +205,7 @@ def silence_document(silence: tickwatch.Silence) -> Document:
 def rule_test_document(tested: tickwatch.RuleTest) -> Document:
     """Return what a rule would have fired."""
     return {
-        "events": [event_document(event) for event in tested.events],
+        "events": [event.to_document() for event in tested.events],
         "breach_count": tested.breach_count,
         "episode_count": tested.episode_count,
         "breaches_per_day": tested.breaches_per_day,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import tickwatch
 
-from services.gateway.encoding import bookmark_document, event_document, points_document, snapshot_document, to_json
+from services.gateway.encoding import bookmark_document, points_document, snapshot_document, to_json
 from services.gateway.events import Frame, frame
 from services.gateway.refusals import refusal_of
 from services.gateway.upstream import Upstream
@@ -92,7 +92,7 @@ class BreachSource(Source):
             case tickwatch.Snapshot():
                 return frame("snapshot", to_json(snapshot_document(item)), item.cursor)
             case tickwatch.Event():
-                return frame(item.kind, to_json(event_document(item)), item.cursor)
+                return frame(item.kind, to_json(item.to_document()), item.cursor)
             case _:
                 assert isinstance(item, tickwatch.Bookmark)  # noqa: S101  # the last of what `open` yields
                 return frame("bookmark", to_json(bookmark_document(item)), item.cursor)

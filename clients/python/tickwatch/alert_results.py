@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tickwatch.results import TimeRange
 
@@ -55,6 +56,38 @@ class Event:
     labels: Mapping[str, str]
     cursor: str = ""
     """Resumes a watch after this event; empty where it did not come from one."""
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as an object of JSON, as webhooks have it: the contract's field names, and null for what is not."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "rule": self.rule,
+            "rule_version": self.rule_version,
+            "severity": self.severity,
+            "labels": dict(self.labels),
+            "exchange": self.exchange,
+            "metric": self.metric,
+            "measure": self.measure,
+            "slot_time": _text(self.time),
+            "episode_id": self.episode_id,
+            "opened_time": _text(self.opened_time),
+            "opening": self.opening,
+            "late": self.late,
+            "value": self.value,
+            "baseline": self.baseline,
+            "ratio": self.ratio,
+            "threshold": self.threshold,
+            "point_count": self.point_count,
+            "resolved_reason": self.resolved_reason,
+            "withdrawn_id": self.withdrawn_id or None,
+            "message": self.message,
+            "silenced": self.silenced,
+        }
+
+
+def _text(time: dt.datetime) -> str:
+    return time.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ import tickwatch
 from services.core.breach_documents import event_document
 from services.core.breaches import Severity, Subject
 from services.core.streaming import WatchTimes
-from services.printing_alerts import event_row
 from tests.support import commands
 from tests.support.alerter import LogWriter, breach, many, resolved, serve
 from tests.support.query import LAST, make_store
@@ -191,7 +190,6 @@ async def test_breaches_lists_the_past(store, writer):
 
 def test_json_is_the_same_everywhere():
     """What commands print of an event has the keys that webhooks and the store have."""
-    assert event_row.__doc__
     event = tickwatch.Event(
         *("id", "breach", "rule", "v", "info", "SIM", "SIM:A", "price"),
         time=commands.minute(),
@@ -211,7 +209,7 @@ def test_json_is_the_same_everywhere():
         labels={},
     )
 
-    assert event_row(event).keys() == event_document(breach()).keys()
+    assert event.to_document().keys() == event_document(breach()).keys()
 
 
 WRONG = [
