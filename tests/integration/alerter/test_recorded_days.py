@@ -1,4 +1,4 @@
-"""Two recorded days, evaluated live, replayed at one go, and calculated plainly with numpy: one log."""
+"""Two recorded days, evaluated live, tried by TestRule over gRPC, and calculated plainly with numpy: one log."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import json
 
 import numpy as np
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from tickwatch.v1 import alert_pb2 as wire
 
 from services.alerter.events import event_order
 from services.core.breaches import EventKind
-from services.core.model import Measure, Series
+from services.core.catalog.base import Market
+from services.core.model import SLOT_SECONDS, Measure, Series
+from services.core.rpc.convert_alerts import to_wire_event, to_wire_rule
 from services.core.rules import Missing, Ratio, Rule, Selector
+from tests.support.alerter import serve
 from tests.support.live import FIRST, Live, Told, replayed, texts
 from tests.support.needs import require_recordings
 
@@ -42,8 +47,10 @@ def recorded() -> dict[Series, np.ndarray]:
     return table
 
 
-def test_the_live_log_is_the_replay_s_and_numpy_s(recorded: dict[Series, np.ndarray]) -> None:
-    """Slot by slot as it would have been, the log has the breaches that the plain calculation has, with its numbers."""
+async def test_the_live_log_is_that_of_test_rule_and_numpy_s(recorded: dict[Series, np.ndarray]) -> None:
+    """Slot by slot as it would have been, the log has the events that TestRule answers with, to the byte, and the
+    breaches that the plain calculation has, with its numbers.
+    """
     live = Live(RULES, recorded)
     live.step()
     for slot in range(SLOTS):
@@ -61,7 +68,11 @@ def test_the_live_log_is_the_replay_s_and_numpy_s(recorded: dict[Series, np.ndar
         if not np.isnan(value)
     }
 
-    assert texts(replayed(RULES, points, recorded, SLOTS - 1)) == texts(sorted(live.events, key=event_order))
+    logged = sorted(live.events, key=event_order)
+    assert texts(replayed(RULES, points, recorded, SLOTS - 1)) == texts(logged)
+    tested = [event for rule in RULES for event in await by_test_rule(live, rule)]
+    of_rules = [event for rule in RULES for event in logged if event.rule == rule.name]
+    assert [bytes_of(to_wire_event(event)) for event in of_rules] == list(map(bytes_of, tested))
     breaches = [event for event in live.events if event.rule == RULES[0].name and event.kind is EventKind.BREACH]
     assert len(breaches) > 100
     assert {
@@ -83,6 +94,28 @@ def test_the_live_log_is_the_replay_s_and_numpy_s(recorded: dict[Series, np.ndar
         for event in live.events
         if event.rule == "missing" and event.kind is EventKind.BREACH and event.subject.metric
     }
+
+
+async def by_test_rule(live: Live, rule: Rule) -> list[wire.Event]:
+    """Ask a server of the same store what the rule would have fired in the two days."""
+    market = Market("REC", ("ADABTC", "ETHBTC"), (Measure.PRICE, Measure.VOLUME_1M))
+    async with serve(live.store, clock=live.clock, rules=RULES, markets=[market]) as service:
+        found = await service.stub.TestRule(
+            wire.TestRuleRequest(
+                rule=to_wire_rule(rule),
+                start_time=Timestamp(seconds=FIRST * SLOT_SECONDS),
+                end_time=Timestamp(seconds=(FIRST + SLOTS) * SLOT_SECONDS),
+                max_events=10_000,
+            ),
+            timeout=60,
+        )
+    assert len(found.events) >= found.breach_count > 0
+    return list(found.events)
+
+
+def bytes_of(event: wire.Event) -> bytes:
+    """Return an event's message as one text, the same for the same content."""
+    return event.SerializeToString(deterministic=True)
 
 
 def by_numpy(values: np.ndarray) -> list[tuple[int, float, float, int]]:
