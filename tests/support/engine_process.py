@@ -12,8 +12,9 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from services.core.clock import ManualClock
+from services.core.clock import Clock, ManualClock
 from services.core.rules import Missing, Ratio, Rule
+from services.core.store.base import MetricStore
 from services.core.store.opening import open_store
 from tests.support.live import Fate, Live, series
 
@@ -40,10 +41,15 @@ def run_until_killed(url: str, now: float, call: int) -> Ended:
     return Ended(done.returncode, int(done.stdout or 0))
 
 
+def opened(url: str, clock: Clock) -> MetricStore:
+    """Open a store by its URL; the token for an InfluxDB is where its address is, in the environment."""
+    return open_store(url, clock=clock, token=os.environ.get("INFLUXDB_V2_TOKEN", ""))
+
+
 def main(url: str, now: float, call: int) -> None:
     """Evaluate once."""
     clock = ManualClock(now)
-    with open_store(url, clock=clock) as store:
+    with opened(url, clock) as store:
         live = Live(RULES, [AAA, BBB], store=store)
         live.clock.set(now)
         fate = Fate(None if call < 0 else call, die=lambda: os.kill(os.getpid(), signal.SIGKILL))
