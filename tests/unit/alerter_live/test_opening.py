@@ -189,3 +189,22 @@ def test_a_clock_that_was_fast_at_the_opening_takes_the_opening_back_too() -> No
 
     breaches = [event for event in live.events if event.kind is EventKind.BREACH and event.slot < FIRST + 10]
     assert [line for line in ids(breaches) if "NEVER" in line][-1].startswith("breach missing SIM:NEVER volume_1m @2")
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_late_point_in_the_history_leaves_the_holes_of_others(*, empty: bool, restart: bool) -> None:
+    """Who had a point before is remembered, or read again, when a stretch in the middle is evaluated anew."""
+    points = steady(AAA, -600, -500) | steady(AAA, -490, 0) | steady(BBB, -600, 0)
+    live = opened({} if empty else points, (AAA, BBB))
+    if empty:
+        live.write(Told(each, slot, value) for (each, slot), value in points.items())
+        live.step()
+    before = told(live)
+    if restart:
+        live.start()
+    live.write([Told(BBB, -499, 2.0)])
+    live.step()
+
+    assert before == ["breach missing SIM:AAA volume_1m @-498", "resolved missing SIM:AAA volume_1m @-490"]
+    assert told(live) == before
