@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from services.core.suggesting import nearest
 from services.core.words import SLOT_SECONDS, Measure, Slot
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _HIGHEST_PORT = 65_535
 _UNITS = {"m": 1, "h": 60, "d": 1440}
@@ -61,6 +64,16 @@ class MeasureType(click.ParamType[Measure]):
             self.fail(
                 f"{value!r} is not a measure; {nearest(str(value).lower(), [m.value for m in Measure])}", param, ctx
             )
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002  # click's signature
+        param: click.Parameter,  # noqa: ARG002  # as above
+        incomplete: str,
+    ) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem  # noqa: PLC0415  # for the shell alone
+
+        return [CompletionItem(measure.value) for measure in Measure if measure.value.startswith(incomplete.lower())]
 
 
 class ShardType(click.ParamType[tuple[int, int]]):

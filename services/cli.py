@@ -29,11 +29,13 @@ from services.core.errors import (
     TickwatchError,
 )
 from services.core.words import Measure, Slot
+from services.helping import Group
 from services.options import (
     both_services_options,
     end_option,
     limit_option,
     listen_option,
+    metric_argument,
     output_option,
     server_option,
     since_option,
@@ -68,7 +70,11 @@ class Context:
 pass_context = click.make_pass_decorator(Context)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    examples=["tickwatch up", "tickwatch rank price", "tickwatch history --help"],
+)
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Settings file; else TICKWATCH_CONFIG or ./tickwatch.yaml."
 )
@@ -83,7 +89,13 @@ def cli(context: click.Context, config: Path | None, store: str | None) -> None:
     context.obj = Context(config, store)
 
 
-@cli.command()
+@cli.command(
+    section="Run",
+    examples=[
+        "tickwatch up",
+        "tickwatch up --exchange simulated",
+    ],
+)
 @click.option("--exchange", type=click.Choice(["kraken", "simulated"]), help="Insist on this exchange.")
 @click.option("--listen", metavar="HOST:PORT", help="Where to answer questions; else query.listen of the settings.")
 @click.option("--alerts", metavar="HOST:PORT", help="Where to stream alerts; else alerter.listen of the settings.")
@@ -97,7 +109,14 @@ def up(context: Context, exchange: str | None, listen: str | None, alerts: str |
     sys.exit(asyncio.run(run_all(context.settings(), exchange=exchange, listen=listen, alerts=alerts)))
 
 
-@cli.command()
+@cli.command(
+    section="Run",
+    examples=[
+        "tickwatch collect",
+        "tickwatch collect --shard 0/4",
+        "tickwatch collect --loop",
+    ],
+)
 @click.option(
     "--at", type=TIME, metavar="TIME", help="The time the run was scheduled for; it writes the minute before."
 )
@@ -122,7 +141,13 @@ def collect(context: Context, at: datetime | None, *, loop: bool, shard: tuple[i
     sys.exit(asyncio.run(job.run_once(**arguments, slot=slot, job_name=settings.collector.job_name)))
 
 
-@cli.command()
+@cli.command(
+    section="Run",
+    examples=[
+        "tickwatch backfill --since 24h",
+        "tickwatch backfill --from points.csv",
+    ],
+)
 @click.option("--since", type=DURATION, metavar="DURATION", help="Fill what is missing in this long a time, as in 24h.")
 @click.option("--from", "file", type=click.Path(path_type=Path, dir_okay=False), help="Load a .csv or .csv.gz file.")
 @click.option("--metric", help="With --from: the metric of an exchange's candle file, which does not name it.")
@@ -185,7 +210,13 @@ async def _backfill(settings: Settings, length: int) -> int:
     return report.exit_code
 
 
-@cli.command()
+@cli.command(
+    section="Run",
+    examples=[
+        "tickwatch query",
+        "tickwatch --store sqlite:other.db query --listen 127.0.0.1:50051",
+    ],
+)
 @listen_option("query.listen")
 @pass_context
 def query(context: Context, listen: str | None) -> None:
@@ -195,7 +226,13 @@ def query(context: Context, listen: str | None) -> None:
     sys.exit(serve_queries(context.settings(), listen))
 
 
-@cli.command()
+@cli.command(
+    section="Run",
+    examples=[
+        "tickwatch alerter",
+        "tickwatch --store sqlite:other.db alerter --listen 127.0.0.1:50052",
+    ],
+)
 @listen_option("alerter.listen")
 @pass_context
 def alerter(context: Context, listen: str | None) -> None:
@@ -205,7 +242,13 @@ def alerter(context: Context, listen: str | None) -> None:
     sys.exit(serve_alerts(context.settings(), listen))
 
 
-@cli.command()
+@cli.command(
+    section="Run",
+    examples=[
+        "tickwatch gateway",
+        "tickwatch gateway --listen 127.0.0.1:8080",
+    ],
+)
 @listen_option("gateway.listen")
 @pass_context
 def gateway(context: Context, listen: str | None) -> None:
@@ -215,7 +258,15 @@ def gateway(context: Context, listen: str | None) -> None:
     sys.exit(serve_gateway(context.settings(), listen))
 
 
-@cli.command("list")
+@cli.command(
+    "list",
+    section="Ask",
+    examples=[
+        "tickwatch list",
+        "tickwatch list --exchange KRAKEN",
+        "tickwatch list --output json",
+    ],
+)
 @click.option("--exchange", help="Only this exchange's metrics, such as KRAKEN.")
 @output_option
 @server_option
@@ -229,8 +280,15 @@ def list_metrics(exchange: str | None, output: str, server: str) -> None:
     print_metrics(_ask(server, ask), output)
 
 
-@cli.command()
-@click.argument("metric")
+@cli.command(
+    section="Ask",
+    examples=[
+        "tickwatch history KRAKEN:BTCUSD price",
+        "tickwatch history KRAKEN:BTCUSD price --since 6h --interval 5m --aggregation max",
+        "tickwatch history KRAKEN:BTCUSD volume_1m --output csv > volume.csv",
+    ],
+)
+@metric_argument
 @click.argument("measure", type=MEASURE)
 @since_option
 @start_option
@@ -252,7 +310,7 @@ def history(
     output: str,
     server: str,
 ) -> None:
-    """Show how one measure of a metric went, as in: tickwatch history KRAKEN:BTCUSD price."""
+    """Show how one measure of a metric went: the last 24 hours, or as long a time as is said."""
     from services.printing import print_history
 
     if since is not None and start is not None:
@@ -273,7 +331,14 @@ def history(
     print_history(_ask(server, ask), output)
 
 
-@cli.command()
+@cli.command(
+    section="Ask",
+    examples=[
+        "tickwatch rank price",
+        "tickwatch rank price --statistic coefficient_of_variation --window 6h",
+        "tickwatch rank volume_1m --limit 3 --output csv",
+    ],
+)
 @click.argument("measure", type=MEASURE)
 @click.option(
     "--statistic",
@@ -304,7 +369,13 @@ def _ask(server: str, question: Callable[[tickwatch.Client], Coroutine[Any, Any,
     return asking.ask(tickwatch.Client(server, credentials=credentials()), server, "--server", question)
 
 
-@cli.command()
+@cli.command(
+    section="Ask",
+    examples=[
+        "tickwatch top",
+        "tickwatch top volume_1m",
+    ],
+)
 @click.argument("measure", type=MEASURE, default="price")
 @both_services_options
 def top(measure: Measure, server: str, alerts: str) -> None:
@@ -333,10 +404,33 @@ cli_alerts.register(cli)
 cli_rules.register(cli)
 
 
+@cli.command(
+    section="Shell",
+    examples=[
+        "tickwatch completion bash > tickwatch.bash",
+        "tickwatch completion zsh > _tickwatch",
+        "tickwatch completion fish > tickwatch.fish",
+    ],
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Write what a shell has to read to complete commands, options, metrics and measures.
+
+    bash: eval "$(tickwatch completion bash)" in ~/.bashrc. zsh: the same in ~/.zshrc, after compinit. fish: write it to
+    ~/.config/fish/completions/tickwatch.fish.
+    """
+    from services.completing import script
+
+    click.echo(script(cli, shell))
+
+
 def main() -> None:
     """Run the command; every error that is not a bug is one line on standard error."""
+    from services.completing import prepare
+
+    prepare()
     try:
-        cli(standalone_mode=True)
+        cli(standalone_mode=True, prog_name="tickwatch")
     except InvalidInputError as error:
         _fail(error, EXIT_USAGE)
     except (StoreUnavailableError, ClusterUnavailableError) as error:

@@ -15,6 +15,7 @@ import click
 from services.arguments import DURATION
 from services.connecting import credentials
 from services.core.clock import SystemClock
+from services.helping import Command, Group
 from services.options import alerts_option, end_option, limit_option, output_option, since_option, start_option
 
 if TYPE_CHECKING:
@@ -49,7 +50,15 @@ def _narrowed(*, severity: str | None, episodes: bool) -> dict[str, Any]:
     return {"min_severity": severity, "delivery": "episodes" if episodes else "every_breach"}
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    section="Alerts",
+    examples=[
+        "tickwatch watch",
+        "tickwatch watch --episodes --severity warning",
+        "tickwatch watch --metric 'KRAKEN:*' --output json",
+    ],
+)
 @_filters
 @click.option("--late", is_flag=True, help="Also what late points changed: late breaches and withdrawals.")
 @click.option("--cursor", help="Go on after a line that had this cursor (--output json).")
@@ -97,7 +106,15 @@ def watch(
         printer.close()
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    section="Alerts",
+    examples=[
+        "tickwatch breaches --since 6h",
+        "tickwatch breaches --rule missing --episodes",
+        "tickwatch breaches --limit 1000 --output csv > breaches.csv",
+    ],
+)
 @_filters
 @since_option
 @start_option
@@ -140,7 +157,15 @@ def breaches(
     print_breaches(ask(alerts, collect), output)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    section="Alerts",
+    examples=[
+        "tickwatch silence",
+        "tickwatch silence --rule missing --for 2h --comment maintenance",
+        "tickwatch silence --metric 'KRAKEN:*' --for 30m",
+    ],
+)
 @click.option("--rule", "rules", multiple=True, help="These rules, by name or glob; else all. May be given again.")
 @click.option("--exchange", "exchanges", multiple=True, help="These exchanges, by name or glob; else all.")
 @click.option("--metric", "metrics", multiple=True, help="These metrics, by name or glob as in 'KRAKEN:*'; else all.")
@@ -185,12 +210,14 @@ def silence(
         print_silences(ask(alerts, lambda client: client.list_rules()).silences)
 
 
-@click.group()
+@click.group(cls=Group, section="Alerts", examples=["tickwatch dead-letters list"])
 def dead_letters() -> None:
     """Look after notifications that their receiver has refused for good."""
 
 
-@dead_letters.command(name="list")
+@dead_letters.command(
+    name="list", examples=["tickwatch dead-letters list", "tickwatch dead-letters list --output json"]
+)
 @limit_option(1_000_000)
 @output_option
 @alerts_option
@@ -210,7 +237,7 @@ def list_dead_letters(limit: int, output: str, alerts: str) -> None:
     print_dead_letters(ask(alerts, collect), output)
 
 
-@dead_letters.command()
+@dead_letters.command(examples=["tickwatch dead-letters resend --all"])
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @alerts_option

@@ -16,10 +16,12 @@ from services.arguments import MEASURE, TIME
 from services.cli_alerts import ask
 from services.core.clock import SystemClock
 from services.core.words import Measure
+from services.helping import Command, Group
 from services.options import (
     alerts_option,
     end_option,
     limit_option,
+    metric_argument,
     output_option_without_csv,
     since_option,
     start_option,
@@ -42,12 +44,14 @@ def register(group: click.Group) -> None:
     group.add_command(explain)
 
 
-@click.group()
+@click.group(
+    cls=Group, section="Rules", examples=["tickwatch rules default > rules.yaml", "tickwatch rules check rules.yaml"]
+)
 def rules() -> None:
     """Write rules, check them, test them, and see how they fare."""
 
 
-@rules.command()
+@rules.command(examples=["tickwatch rules check rules.yaml"])
 @_FILES
 def check(files: tuple[Path, ...]) -> None:
     """Tell every problem in files of rules, with its line.
@@ -69,7 +73,7 @@ def check(files: tuple[Path, ...]) -> None:
     sys.exit(EXIT_USAGE if failed else 0)
 
 
-@rules.command()
+@rules.command(examples=["tickwatch rules default > rules.yaml"])
 def default() -> None:
     """Write the rules that hold where no file is named, as the file to begin one's own with."""
     from services.core.catalog.rules_file import DEFAULT_RULES_FILE
@@ -77,7 +81,7 @@ def default() -> None:
     click.echo(DEFAULT_RULES_FILE.read_text(encoding="utf-8"), nl=False)
 
 
-@rules.command()
+@rules.command(examples=["tickwatch rules test tests.yaml", "tickwatch rules test tests.yaml --verbose"])
 @_FILES
 @click.option("--verbose", is_flag=True, help="Name the tests that pass, too.")
 def test(files: tuple[Path, ...], *, verbose: bool) -> None:
@@ -108,7 +112,7 @@ def test(files: tuple[Path, ...], *, verbose: bool) -> None:
     sys.exit(EXIT_USAGE if wrong else EXIT_FAILED if failed else 0)
 
 
-@rules.command(name="list")
+@rules.command(name="list", examples=["tickwatch rules list", "tickwatch rules list --output json"])
 @output_option_without_csv
 @alerts_option
 def list_rules(output: str, alerts: str) -> None:
@@ -118,7 +122,9 @@ def list_rules(output: str, alerts: str) -> None:
     print_rules(ask(alerts, lambda client: client.list_rules()), output)
 
 
-@rules.command()
+@rules.command(
+    examples=["tickwatch rules replay missing", "tickwatch rules replay missing --file rules.yaml --since 7d"]
+)
 @click.argument("name", metavar="RULE")
 @click.option("--file", type=click.Path(path_type=Path), help="Take the rule from this file; else one in force.")
 @since_option
@@ -153,9 +159,16 @@ def replay(
     print_rule_test(found, output)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    section="Rules",
+    examples=[
+        "tickwatch explain missing KRAKEN:BTCUSD price",
+        "tickwatch explain three-times-the-hour KRAKEN:BTCUSD volume_1m --output json",
+    ],
+)
 @click.argument("rule", metavar="RULE")
-@click.argument("metric", metavar="METRIC")
+@metric_argument
 @click.argument("measure", type=MEASURE, metavar="MEASURE")
 @click.option("--at", type=TIME, metavar="TIME", help="The minute; else the last one evaluated.")
 @output_option_without_csv

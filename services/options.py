@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from services.arguments import DURATION, SERVER, TIME
 from services.connecting import credential_options
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+
+def _metrics(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    from services.completing import metrics
+
+    return metrics(context, incomplete)
+
+
+metric_argument = click.argument("metric", metavar="METRIC", shell_complete=_metrics)
 output_option = click.option(
     "--output", type=click.Choice(["table", "json", "csv"]), default="table", help="For people, or for a pipe."
 )

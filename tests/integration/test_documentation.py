@@ -11,16 +11,19 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 
+import click
 import pytest
 
 from services.alerter.reevaluation import withdrawal
+from services.cli import cli
 from services.core.catalog.rules_file import read_rules
+from services.helping import Command
 from tests.support import commands
 from tests.support.alerter import breach
 from tests.support.documents import PAGES, Block, Session, blocks, differences, session
 from tests.support.needs import ROOT, require_program
 
-RUN = ("README.md", "docs/alerts.md", "docs/coming-from.md", "docs/quick-start.md")
+RUN = ("README.md", "docs/alerts.md", "docs/coming-from.md", "docs/command-line.md", "docs/quick-start.md")
 """The pages whose blocks are run here, those below excepted."""
 
 ELSEWHERE = [
@@ -94,9 +97,29 @@ def test_a_page_holds(page: str, market: Session, tmp_path) -> None:
             if others(block):
                 continue
             program = block.text.removeprefix("$ ").split()[0]
-            if program not in ("tickwatch", ".venv/bin/tickwatch", "export"):
+            if program not in ("tickwatch", ".venv/bin/tickwatch", "export", "eval", "source"):
                 terminals.variables["PATH"] += f":{require_program(program).parent}"
             terminals.run(block, unless=SOMETIMES)
+
+
+def examples(command: click.Command) -> Iterator[str]:
+    """Yield the examples of a command's help and of those below it."""
+    assert isinstance(command, Command), command.name
+    assert command.examples, command.name
+    yield from command.examples
+    for inner in getattr(command, "commands", {}).values():
+        yield from examples(inner)
+
+
+def test_the_examples_of_every_help_work(market: Session, tmp_path) -> None:
+    """Typed as they stand, each in a folder of its own, they succeed; no command is without."""
+    point = f"SIM:BTCUSD,price,{commands.minute(-5):%Y-%m-%dT%H:%MZ},1.5"
+    for number, example in enumerate(sorted(set(examples(cli)))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "points.csv").write_text(f"metric,measure,time,value\n{point}\n")
+        with session(folder, market) as terminals:
+            terminals.run(Block(f"help {number}", 0, example, prompted=False))
 
 
 def test_the_program_runs(market: Session) -> None:

@@ -222,8 +222,13 @@ class Session:
         log = self.folder / f"server-{len(self._servers)}.log"
         process = self._start(command, log)
         self._servers.append((command, process, log))
-        loop = "--loop" in command
-        return self._wait(process, log, lambda said: loop or bool(_READY.search(said)), f"{where}: {command}")
+        loop = "--loop" in command  # it says nothing before its first run
+        return self._wait(
+            process,
+            log,
+            lambda said: _minds_sigterm(process) if loop else bool(_READY.search(said)),
+            f"{where}: {command}",
+        )
 
     def _follow(self, command: str, where: str) -> str:
         """Read what never ends until something has been said, then press Ctrl-C."""
@@ -287,6 +292,13 @@ class Session:
             codes.append((command, lived, process.wait(timeout=_DEADLINE_SECONDS), log.read_text(errors="replace")))
         wrong = [entry for entry in codes if entry[1:3] != (True, 0)]
         assert not wrong, wrong
+
+
+def _minds_sigterm(process: subprocess.Popen[str]) -> bool:
+    """Whether a process has set itself up to be stopped in good order."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught & 1 << (signal.SIGTERM - 1))
 
 
 @contextlib.contextmanager
