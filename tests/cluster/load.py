@@ -58,7 +58,7 @@ async def watch(target: str, report: dict[str, list[str] | int]) -> None:
                 async for batch in batches:
                     if batch.time is not None:
                         report["slots"].append(batch.time.isoformat())
-                        say(f"slot {batch.time.isoformat()}")
+                        say(f"slot {batch.time.isoformat()} {target}")
                     report["batches"] += 1
         except tickwatch.Error as error:
             report["failures"].append(f"{target} watch: {error}")

@@ -17,7 +17,16 @@ import tickwatch
 
 from tests.support.load import under_load
 from tests.support.needs import ROOT
-from tests.support.release import NAME, SELECTOR, Commands, documented, eventually, image_values, own_namespace
+from tests.support.release import (
+    NAME,
+    SELECTOR,
+    Commands,
+    documented,
+    eventually,
+    image_values,
+    own_namespace,
+    replace_pods,
+)
 
 RULE = [{"name": "any-price", "selector": {"measures": ["price"]}, "threshold": {"above": 0}}]
 """A rule that every point of a price breaks, so that nobody waits for a market to move."""
@@ -69,6 +78,20 @@ def metrics(commands: Commands) -> list[tickwatch.Metric]:
 def point_counts(commands: Commands) -> dict[str, int]:
     """Return how many minutes of the last day each metric's price has."""
     return {metric.name: metric.measures[0].point_count for metric in metrics(commands)}
+
+
+def written_in_time(commands: Commands, first: dt.datetime, last: dt.datetime) -> set[dt.datetime]:
+    """Return the minutes from the first to the last whose point a run wrote when it was due, rather than filled in."""
+
+    async def ask(address: str) -> tickwatch.History:
+        async with tickwatch.Client(address, timeout_seconds=30) as client:
+            return await client.get_history("SIM:BTCUSD", "price", start=first, end=last + dt.timedelta(minutes=1))
+
+    with commands.forwarded(f"{NAME}-query", 50051) as address:
+        history = asyncio.run(ask(address))
+    minutes = {history.start + number * history.interval for number in range(len(history.values))}
+    absent = (*history.missing, *history.backfilled)
+    return {minute for minute in minutes if not any(part.start <= minute < part.end for part in absent)}
 
 
 def test_the_readme_ends_with_prices(installed):
@@ -144,15 +167,19 @@ def test_an_upgrade_under_load_fails_no_call(release):
 
         eventually("the old pods' end", replaced, within=120)
         # Whoever still hears of new slots has gone on at a new pod, since no other is left.
-        heard = load.slot_count()
-        eventually("two slots for each watch", lambda: load.slot_count() >= heard + 2 * len(targets), within=240)
+        heard = load.slots()
+        eventually(
+            "a new slot at each watch",
+            lambda: all(load.slots().get(target, set()) > heard.get(target, set()) for target in targets),
+            within=240,
+        )
         report = load.stop()
 
     assert report["failures"] == []
     assert report["calls"] > 100
-    slots = sorted(set(report["slots"]))
-    moments = [dt.datetime.fromisoformat(slot) for slot in slots]
-    assert all(later - earlier == dt.timedelta(minutes=1) for earlier, later in pairwise(moments))
+    moments = sorted({dt.datetime.fromisoformat(slot) for slot in report["slots"]})
+    # A node that is too busy for a run leaves its slot to the next one, which fills it in.
+    assert written_in_time(release, moments[0], moments[-1]) - set(moments) == set(), "left out"
 
 
 def test_a_breach_comes_through_the_stream(release):
@@ -210,8 +237,7 @@ def test_influxdb_restarts_with_its_volume(release):
         return any(run["exit_code"] == 0 and str(run["slot"]) > max(known) for run in runs(release))
 
     eventually("a run after the restart", written_again, within=180)
-    release.kubectl("rollout", "restart", f"deployment/{NAME}-query")  # who reads the store anew finds it all
-    release.kubectl("rollout", "status", f"deployment/{NAME}-query", "--timeout=180s")
+    replace_pods(release, "query")  # who reads the store anew finds it all
     after = point_counts(release)
     assert after.keys() == before.keys()
     assert all(after[name] >= before[name] for name in before)
@@ -247,14 +273,13 @@ until curl -fsS http://127.0.0.1:18087/health >/dev/null 2>&1; do sleep 0.5; don
 curl -fsS -H "Authorization: Token $token" 'http://127.0.0.1:18087/api/v2/delete?org=tickwatch&bucket=metrics' \
   -d '{"start": "2000-01-01T00:00:00Z", "stop": "2100-01-01T00:00:00Z"}'
 kill $forward
-kubectl rollout restart deployment/tickwatch-query
-kubectl rollout status deployment/tickwatch-query --timeout=180s
 """
     release.shell(delete)
+    replace_pods(release, "query")
     emptied = point_counts(release)
 
     release.shell(documented("docs/operations.md", "# restore"), folder=tmp_path)
-    release.kubectl("rollout", "status", f"deployment/{NAME}-query", "--timeout=180s")
+    replace_pods(release, "query")  # as the rollout that was begun there would, one after the other
 
     after = point_counts(release)
     release.kubectl("patch", "cronjob", f"{NAME}-collector", "--patch", '{"spec": {"suspend": false}}')
@@ -265,7 +290,20 @@ kubectl rollout status deployment/tickwatch-query --timeout=180s
 
 def test_a_rollback_brings_back_the_first_release(release):
     """`helm rollback` to the first revision takes the rules and the shards away again, and the release serves."""
-    release.run("helm", "rollback", NAME, "1", "--wait", "--timeout", "180s")
+    known = {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
+
+    release.run("helm", "rollback", NAME, "1")
+
+    def serves() -> bool:
+        """Say whether a pod that the rollback has made is ready; how all are replaced, the upgrade has shown."""
+        return any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for pod in release.get("pods", "-l", QUERY)
+            if pod["metadata"]["name"] not in known
+            for condition in pod["status"].get("conditions", [])
+        )
+
+    eventually("a pod of the first release", serves, within=180)
 
     config = release.get("configmap", NAME)[0]["data"]
     assert "rules.yaml" not in config

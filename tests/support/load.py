@@ -58,9 +58,14 @@ class Load:
         """Return what the pod has printed so far."""
         return self._commands.kubectl("logs", "load", "--ignore-errors").splitlines()
 
-    def slot_count(self) -> int:
-        """Return how many slots watches have brought so far, counted for each watch."""
-        return sum(line.startswith("slot ") for line in self.lines())
+    def slots(self) -> dict[str, set[str]]:
+        """Return the slots that watches have brought so far, by target."""
+        found: dict[str, set[str]] = {}
+        for line in self.lines():
+            if line.startswith("slot "):
+                _, slot, target = line.split()
+                found.setdefault(target, set()).add(slot)
+        return found
 
     def stop(self) -> dict[str, Any]:
         """End the load and return its report."""

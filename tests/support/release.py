@@ -118,6 +118,30 @@ def own_namespace() -> Iterator[Commands]:
             commands.kubectl("delete", "namespace", name, "--timeout=120s")
 
 
+def replace_pods(commands: Commands, component: str) -> None:
+    """Have all pods of a component replaced at once, and wait until the new ones are ready.
+
+    For tests of what new pods find: a rollout takes longer by what it does for callers, which a test of its own shows.
+    """
+    labels = f"{SELECTOR},app.kubernetes.io/component={component}"
+    before = {pod["metadata"]["uid"] for pod in commands.get("pods", "-l", labels)}
+    deployment = commands.get("deployment", f"{NAME}-{component}")[0]
+
+    def replaced() -> bool:
+        pods = commands.get("pods", "-l", labels)
+        ready = [
+            condition["status"] == "True"
+            for pod in pods
+            for condition in pod["status"].get("conditions", [])
+            if condition["type"] == "Ready"
+        ]
+        new = before.isdisjoint(pod["metadata"]["uid"] for pod in pods)
+        return new and len(pods) >= deployment["spec"]["replicas"] and len(ready) == len(pods) and all(ready)
+
+    commands.kubectl("delete", "pods", "-l", labels, "--grace-period=1")
+    eventually(f"new pods of {component}", replaced, within=180)
+
+
 def image_values() -> str:
     """Return the flags that name the image under test."""
     repository, _, tag = IMAGE.rpartition(":")
