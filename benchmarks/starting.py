@@ -24,6 +24,7 @@ from benchmarks.servers import (
     Influx,
     MissingPeerError,
     influxd,
+    query_service,
     scratch,
     starting_query_service,
     tickwatch_environment,
@@ -35,6 +36,7 @@ from services.core.model import DAY_SLOTS, Measure, Window, last_complete_slot, 
 from services.core.store.base import MetricStore
 from services.query.window import HOT_SLOTS
 
+_COMMAND_SECONDS = 0.3
 _PYTHON = "python -c pass"
 _HTTPX = "python -c 'import httpx'"
 _LIBRARIES = "python -c 'import httpx, influxdb_client'"
@@ -53,6 +55,7 @@ def run(options: Options, report: Report) -> None:
     except MissingPeerError as error:
         report.skip("readiness of the query service on InfluxDB", error)
     _start_everything(options, report)
+    _start_commands(options, report)
 
 
 @contextlib.contextmanager
@@ -222,3 +225,37 @@ def _download(influx: Influx, bucket: str, market: Market) -> Iterator[bytes]:
     with urllib.request.urlopen(request, timeout=600) as answer:
         while chunk := answer.read(1 << 20):
             yield chunk
+
+
+def _start_commands(options: Options, report: Report) -> None:
+    """Time what people type: help, a check of a file, and questions to a service that is there."""
+    with scratch() as folder:
+        url = f"sqlite:{folder}/tickwatch.db"
+        market = Market(3)
+        load_store(url, market)
+        rules = folder / "rules.yaml"
+        rules.write_text(
+            subprocess.run([*TICKWATCH, "rules", "default"], check=True, capture_output=True, text=True).stdout
+        )
+        with query_service(url) as server:
+            asked = ["--server", server.address]
+            commands = {
+                _PYTHON: [sys.executable, "-c", "pass"],
+                "tickwatch --help": [*TICKWATCH, "--help"],
+                "tickwatch rules check FILE": [*TICKWATCH, "rules", "check", str(rules)],
+                "tickwatch list": [*TICKWATCH, "list", *asked],
+                "tickwatch rank price": [*TICKWATCH, "rank", "price", *asked],
+                "tickwatch history METRIC price": [*TICKWATCH, "history", market.metric(0), "price", *asked],
+            }
+            times: dict[str, list[float]] = {name: [] for name in commands}
+            for turn in range(options.slow_rounds * 2 + 1):
+                for name, command in commands.items():
+                    seconds = _timed(command, {})
+                    if turn:  # the first warms the page cache
+                        times[name].append(seconds)
+    slowest = max((name for name in commands if name != _PYTHON), key=lambda name: Spread.of(times[name]).median)
+    name = f"the slowest of the commands below, `{slowest}`, process start to end, seconds"
+    report.goal(Goal(name, Bound.AT_MOST, _COMMAND_SECONDS, Spread.of(times[slowest]), "absolute"))
+    rows = [[name, number(Spread.of(taken))] for name, taken in times.items()]
+    note = "From process start to end; the questions are answered by a query service with three metrics."
+    report.table(Table("A command's start", ["process", "seconds"], rows, note))
