@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import traceback
@@ -39,6 +40,8 @@ def main() -> None:
             program(name, "install it (Debian: nghttp2-client, wrk)")
         except MissingPeerError as error:
             parser.exit(2, f"{error}\n")
+    # Processes start as installed programs do: the warm-up leaves bytecode behind, and nothing is compiled again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does, it stops the servers that were started
     options = QUICK if chosen.quick else FULL
     report = Report()
