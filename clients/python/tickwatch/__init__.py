@@ -17,26 +17,9 @@
 Generated messages are in `tickwatch.v1`, for whoever wants the wire itself.
 """
 
-from tickwatch.alert_client import AlertClient
-from tickwatch.alert_results import (
-    Bookmark,
-    BreachPage,
-    DeadLetter,
-    Episode,
-    Event,
-    Explanation,
-    Frozen,
-    Missing,
-    Ratio,
-    Rule,
-    Rules,
-    RuleStatus,
-    RuleTest,
-    Selector,
-    Silence,
-    Snapshot,
-    Threshold,
-)
+import importlib
+from typing import TYPE_CHECKING
+
 from tickwatch.client import Client
 from tickwatch.credentials import Credentials
 from tickwatch.errors import (
@@ -52,6 +35,28 @@ from tickwatch.errors import (
     UnavailableError,
 )
 from tickwatch.results import History, MeasureSummary, Metric, PointBatch, Ranking, Rankings, TimeRange
+
+if TYPE_CHECKING:
+    from tickwatch.alert_client import AlertClient
+    from tickwatch.alert_results import (
+        Bookmark,
+        BreachPage,
+        DeadLetter,
+        Episode,
+        Event,
+        Explanation,
+        Frozen,
+        Missing,
+        Ratio,
+        Rule,
+        Rules,
+        RuleStatus,
+        RuleTest,
+        Selector,
+        Silence,
+        Snapshot,
+        Threshold,
+    )
 
 __all__ = [
     "AlertClient",
@@ -92,3 +97,17 @@ __all__ = [
     "UnauthenticatedError",
     "UnavailableError",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Whoever asks for prices does not wait for what alerts are made of.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "tickwatch.alert_client" if name == "AlertClient" else "tickwatch.alert_results"
+    value: object = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

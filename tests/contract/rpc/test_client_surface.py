@@ -199,6 +199,7 @@ def test_the_client_needs_nothing_of_the_services() -> None:
         "dataclasses",
         "datetime",
         "functools",
+        "importlib",
         "json",
         "os",
         "pathlib",
