@@ -62,6 +62,9 @@ class Evaluator:
         self._newest: Slots = np.empty(0, np.int64)
         self._first: Slots = np.empty(0, np.int64)
         """The first slot of the history with a point, or _NEVER."""
+        self._since: Slots = np.empty(0, np.int64)
+        """From when on a series that came in without a point is expected; 0: from the opening; -1: it had points."""
+        self._awaited = dict(state.awaited)
         self._exchanges: list[str] = []
         self._watched: dict[str, Watched] = {}
         self._known_rows = 0
@@ -77,6 +80,7 @@ class Evaluator:
         """
         self._recent.add(expected)
         self._note_rows()
+        self._await(expected)
         same = tuple(expected) == self._expected and self._known_rows == len(self._recent.series)
         self._expected, self._known_rows = tuple(expected), len(self._recent.series)
         ended: list[Event] = []
@@ -90,6 +94,21 @@ class Evaluator:
                 continue
             ended += self._watch(rule, self._forget(rule.name))
         return sorted(ended, key=event_order)
+
+    def _await(self, expected: Sequence[Series]) -> None:
+        """Expect the series that come in here from the next slot on, where they have no point yet.
+
+        A pair that is added to the catalog has its first point a minute later, and was not missing before.
+        """
+        gone = set(self._expected).difference(expected)
+        self._since[self._rows_of(gone)] = -1
+        rows = self._rows_of(set(expected).difference(self._expected))
+        rows = rows[(self._newest[rows] < 0) & (self._since[rows] < 0)]
+        following = self._of_exchanges(self._done, rows) + 1
+        self._since[rows] = np.where(following > self._live_from, following, 0)
+
+    def _rows_of(self, series: Iterable[Series]) -> Rows:
+        return self._recent.add(sorted(series)).astype(np.intp)
 
     def _forget(self, name: str) -> list[OpenEpisode]:
         """Stop watching a rule; return its open episodes."""
@@ -136,6 +155,7 @@ class Evaluator:
             present = np.flatnonzero(~np.isnan(self._recent.values[len(self._newest)]))
             newest = self._recent.start + int(present[-1]) if len(present) else -1
             self._newest = np.append(self._newest, newest)
+            self._since = np.append(self._since, self._awaited.pop(subject.key, -1))
             past = present[present >= self.began - self._recent.start]
             self._first = np.append(self._first, self._recent.start + int(past[0]) if len(past) else _NEVER)
 
@@ -270,7 +290,7 @@ class Evaluator:
 
     def _expected_from(self, rows: Rows | Indices) -> Slots:
         expected: Slots = np.maximum(np.minimum(self._first[rows] + 1, self._live_from), self.began)
-        return expected
+        return np.maximum(expected, self._since[rows])
 
     def reopen(self, watched: Watched, subjects: Collection[Subject], episodes: Sequence[OpenEpisode]) -> None:
         """Replace the open episodes of these subjects under a rule, after they were evaluated anew elsewhere."""
@@ -292,16 +312,30 @@ class Evaluator:
         evaluated = self.evaluated
         ahead = {Subject(exchange).key: Slot(slot) for exchange, slot in self._done.items() if slot > evaluated}
         for row in np.flatnonzero(self._reached > self._of_exchanges(self._done)).tolist():
-            series = self._recent.series[row]
-            key = Subject(self._exchanges[row], series.metric, series.measure).key
-            ahead[key] = Slot(int(self._reached[row]))
+            ahead[self._subject(row).key] = Slot(int(self._reached[row]))
         episodes = [
             episode for watched in self._watched.values() for episode in open_episodes(watched.state, watched.rule)
         ]
         rules = {name: watched.rule.version for name, watched in sorted(self._watched.items())}
+        awaited = {
+            self._subject(row).key: Slot(int(self._since[row]))
+            for row in np.flatnonzero((self._since >= 0) & (self._newest < 0)).tolist()
+        }
         return AlertState(
-            evaluated, self.began, rules, tuple(episodes), ahead, mark, live_from=self._live_from, blank=self._blank
+            evaluated,
+            self.began,
+            rules,
+            tuple(episodes),
+            ahead,
+            mark,
+            live_from=self._live_from,
+            blank=self._blank,
+            awaited=awaited,
         )
+
+    def _subject(self, row: int) -> Subject:
+        series = self._recent.series[row]
+        return Subject(self._exchanges[row], series.metric, series.measure)
 
 
 def _by_rule(episodes: Iterable[OpenEpisode]) -> dict[str, list[OpenEpisode]]:

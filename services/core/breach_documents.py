@@ -51,6 +51,8 @@ class AlertState:
     all others, but nobody is notified of them, and a series is missing in them only once it has had a point."""
     blank: bool = False
     """Whether no point has come yet; the first ones say where the history begins."""
+    awaited: Mapping[str, Slot] = field(default_factory=dict)
+    """Since when series without any point so far are expected, by the subject's key."""
 
 
 def event_document(event: Event) -> dict[str, Any]:
@@ -130,6 +132,7 @@ def state_text(state: AlertState) -> str:
         "mark": state.mark,
         "live_from": state.live_from,
         "blank": state.blank,
+        "awaited": dict(state.awaited),
         "episodes": [
             {
                 "opening": event_document(episode.opening),
@@ -154,6 +157,7 @@ def state_from_text(text: str) -> AlertState:
         mark=document["mark"],
         live_from=Slot(document.get("live_from", NO_HISTORY)),
         blank=document.get("blank", False),
+        awaited={key: Slot(slot) for key, slot in document.get("awaited", {}).items()},
         episodes=tuple(
             OpenEpisode(
                 event_from_document(episode["opening"]),

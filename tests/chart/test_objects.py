@@ -232,14 +232,14 @@ def test_exit_codes_decide_what_a_job_does(scenario, action):
 
 
 def test_shards_are_the_indexes_of_a_job():
-    """Each index of an Indexed Job takes its share; a shard that fails leaves the others alone."""
+    """Each index takes its share, of as many as its own Job has; a shard that fails leaves the others alone."""
     objects = rendered("sharded")
     job = of_kind(objects, "CronJob")[0]["spec"]["jobTemplate"]["spec"]
-    settings = yaml.safe_load(of_kind(objects, "ConfigMap")[0]["data"]["tickwatch.yaml"])
+    (container,) = job["template"]["spec"]["containers"]
 
     assert (job["completionMode"], job["completions"], job["parallelism"]) == ("Indexed", 4, 4)
     assert (job["backoffLimitPerIndex"], job["maxFailedIndexes"]) == (1, 4)
-    assert settings["collector"]["shards"] == 4
+    assert {"name": "TICKWATCH_COLLECTOR__SHARDS", "value": "4"} in container["env"]
 
 
 def test_loops_are_one_deployment_a_shard():

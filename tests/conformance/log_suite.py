@@ -272,11 +272,11 @@ class LogSuite(ABC):
         assert log.documents("silence") == {"a": "short"}
 
     def test_long_texts_fit(self, log: BreachLog) -> None:
-        """A million characters do, one more does not, none does not."""
-        log.append(None, [], Checkpoint(at(), "x" * 1_000_000))
+        """A million characters do, one more does not, none does not; a checkpoint has room for many episodes."""
+        log.append(None, [], Checkpoint(at(), "x" * 8_000_000))
         log.put_document("k", "long", "ä" * 1_000_000)
 
-        assert log.checkpoint() == Checkpoint(at(), "x" * 1_000_000)
+        assert log.checkpoint() == Checkpoint(at(), "x" * 8_000_000)
         assert log.documents("k") == {"long": "ä" * 1_000_000}
         for text in ("", "x" * 1_000_001):
             with pytest.raises(InvalidInputError, match="text"):

@@ -39,15 +39,24 @@ async def first_metric(client: tickwatch.Client) -> tickwatch.Metric:
         await asyncio.sleep(2)
 
 
+async def first_history(client: tickwatch.Client, metric: tickwatch.Metric) -> tuple[tickwatch.History, list[float]]:
+    """Return the history of a metric and what is known of it. Of two servers one reads a first point a second later."""
+    while True:
+        history = await client.get_history(metric.name, metric.measures[0].measure)
+        assert len(history.values) == MINUTES, len(history.values)
+        if known := [value for value in history.values if not math.isnan(value)]:
+            return history, known
+        if time.monotonic() > DEADLINE:
+            raise SystemExit(f"FAILED: {metric.name} is listed and has no point in its history")
+        await asyncio.sleep(2)
+
+
 async def ask_queries() -> None:
     """Ask the query service."""
     async with tickwatch.Client(os.environ["TICKWATCH_SERVER"], credentials=credentials()) as client:
         metric = await first_metric(client)
         print(f"list: {metric.name}, newest {metric.measures[0].last_time:%H:%M} UTC")
-        history = await client.get_history(metric.name, metric.measures[0].measure)
-        assert len(history.values) == MINUTES, len(history.values)
-        known = [value for value in history.values if not math.isnan(value)]
-        assert known, "a listed metric without a point in its history"
+        history, known = await first_history(client, metric)
         print(f"history: {len(known)} of {len(history.values)} minutes, the last value {known[-1]:g}")
         rankings = await client.rank_metrics("price")
         assert rankings.rankings or rankings.unranked, "a ranking without any metric"

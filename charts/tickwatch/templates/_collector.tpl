@@ -6,6 +6,8 @@
 {{- /* The Job's name ends with the minute for which the run was scheduled, however late the pod starts. */ -}}
 {{- $field := dict "fieldRef" (dict "fieldPath" "metadata.labels['batch.kubernetes.io/job-name']") -}}
 {{- $env = append $env (dict "name" "TICKWATCH_COLLECTOR__JOB_NAME" "valueFrom" $field) -}}
+{{- /* Of how many shards a Job consists is said in the Job itself: the ConfigMap may be a later one's already. */ -}}
+{{- $env = append $env (dict "name" "TICKWATCH_COLLECTOR__SHARDS" "value" (toString $values.shards)) -}}
 {{- end -}}
 metadata:
   labels:

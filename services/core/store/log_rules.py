@@ -11,6 +11,11 @@ from services.core.errors import CursorExpiredError, InvalidInputError, LogMoved
 from services.core.model import slot_time
 
 LONGEST_TEXT = 1_000_000
+"""Of a document, in characters."""
+
+LONGEST_STATE = 50_000_000
+"""Of a checkpoint: an open episode takes about 700 characters, and in a crash every series of a market may have one."""
+
 _NAME = re.compile(r"[\x21-\x7e]{1,200}")
 
 
@@ -22,7 +27,7 @@ def check_append(expected: Position | None, entries: Sequence[LogEntry], checkpo
         raise ValueError(f"entries at {places[:3]}… do not lie between {expected} and {checkpoint.end}")
     if expected is not None and checkpoint.end < expected:
         raise ValueError(f"a log does not go back from {expected} to {checkpoint.end}")
-    check_text("checkpoint", checkpoint.state)
+    _check_text("checkpoint", checkpoint.state, LONGEST_STATE)
 
 
 def check_document(kind: str, key: str, text: str | None) -> None:
@@ -33,13 +38,12 @@ def check_document(kind: str, key: str, text: str | None) -> None:
                 field, f"{name[:40]!r} cannot be a name", "1 to 200 printable ASCII characters, no spaces"
             )
     if text is not None:
-        check_text("text", text)
+        _check_text("text", text, LONGEST_TEXT)
 
 
-def check_text(field: str, text: str) -> None:
-    """Raise InvalidInputError for a text that is empty or too long."""
-    if not 0 < len(text) <= LONGEST_TEXT:
-        raise InvalidInputError(field, f"{len(text)} characters", f"1 to {LONGEST_TEXT}")
+def _check_text(field: str, text: str, longest: int) -> None:
+    if not 0 < len(text) <= longest:
+        raise InvalidInputError(field, f"{len(text)} characters", f"1 to {longest}")
 
 
 def check_end(present: Checkpoint | None, expected: Position | None, checkpoint: Checkpoint) -> bool:

@@ -89,6 +89,35 @@ def test_a_series_that_is_expected_no_more_ends_its_missing_episode():
     assert told(live) == ["breach @1 gone SIM:AAA", "resolved/removed @3 gone SIM:AAA"]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_series_that_comes_in_is_missing_from_then_on_only(restarted):
+    """Who adds a pair to the catalog gets no alert before its first points could be there; restarts change nothing."""
+    gone = [Rule("gone", Missing(2))]
+    live = begin(gone, [AAA])
+    for slot in range(5):
+        tell(live, slot, AAA=1)
+    live.rules.set(gone, [AAA, BBB])
+    for slot in range(5, 9):
+        if restarted:
+            live.start()
+        tell(live, slot, AAA=1)
+
+    assert told(live) == ["breach @6 gone SIM:BBB"]
+
+
+def test_a_series_that_comes_in_again_is_missing_from_then_on_only():
+    """It is as if it came for the first time, where it has had no point meanwhile; with points nothing is missing."""
+    gone = [Rule("gone", Missing(2))]
+    live = begin(gone, [AAA])
+    for slot, expected in enumerate([[AAA], [AAA, BBB], [AAA], [AAA], [AAA, BBB]]):
+        live.rules.set(gone, expected)
+        tell(live, slot, AAA=1)
+    tell(live, 5, AAA=1, BBB=1)
+    tell(live, 6, AAA=1, BBB=1)
+
+    assert told(live) == []
+
+
 def test_a_new_rule_begins_with_the_next_slot():
     """What was before it is not evaluated again; points before it are its past all the same."""
     live = begin([HOUR], [AAA])
