@@ -7,7 +7,6 @@ old to be called the present. It knows no wire format; whoever composes it says 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -16,6 +15,7 @@ import numpy as np
 from services.core.clock import Clock
 from services.core.errors import CursorExpiredError, InvalidCursorError, StoreError, StoreRefusedError
 from services.core.model import Points, Run, Slot, Window, last_complete_slot
+from services.core.polling import Polling
 from services.core.store.base import Mark, MetricReader
 from services.core.telemetry import QueryMetrics
 from services.query.rows import HOT_SLOTS, RING_SLOTS
@@ -65,14 +65,17 @@ class Follower:
         self._clock = clock
         self._metrics = metrics
         self._on_health = on_health
-        self._interval = poll_interval_seconds
         self._stale_after = stale_after_seconds
         self._mark: Mark | None = None
         self._read_at: float | None = None
         self._failures = 0
         self._polls = 0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._polling = Polling(
+            "tickwatch-follower",
+            self.step,
+            interval_seconds=poll_interval_seconds,
+            longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+        )
         self.runs: tuple[Run, ...] = ()
         self.loaded: Future[None] = Future()
 
@@ -83,14 +86,11 @@ class Follower:
 
     def start(self) -> None:
         """Begin following in a thread of its own."""
-        self._thread = threading.Thread(target=self._follow, name="tickwatch-follower", daemon=True)
-        self._thread.start()
+        self._polling.start()
 
     def stop(self) -> None:
         """End the thread; returns when it has ended, at most one store call later."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._polling.stop()
 
     def step(self) -> bool:
         """Read once whatever is new, or everything; return whether the store could be read. Never raises."""
@@ -120,11 +120,6 @@ class Follower:
         self._on_health(self._window.ready and self.lag_seconds <= self._stale_after)
         self._broadcast.reap()
         return not self._failures
-
-    def _follow(self) -> None:
-        while not self._stop.is_set():
-            self.step()
-            self._stop.wait(min(self._interval * 2 ** min(self._failures, 10), _LONGEST_PAUSE_SECONDS + self._interval))
 
     def _failed(self, error: Exception) -> None:
         if not self._failures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from typing import Any
 
 import numpy as np
@@ -210,16 +211,15 @@ def test_a_defect_does_not_end_the_follower(caplog: pytest.LogCaptureFixture) ->
     assert "a defect" in caplog.text
 
 
-def test_the_thread_stops_at_once() -> None:
-    """Stopping ends the thread without waiting for the next poll."""
+def test_it_follows_in_a_thread_until_it_is_stopped() -> None:
+    """The thread loads the window by itself, and is gone when `stop` returns."""
     made = unserved(make_store())
-    made.follower._interval = 3600
     made.follower.start()
     made.follower.loaded.result(10)
+    assert "tickwatch-follower" in {thread.name for thread in threading.enumerate()}
     made.follower.stop()
 
-    assert made.follower._thread is not None
-    assert not made.follower._thread.is_alive()
+    assert "tickwatch-follower" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_ten_thousand_series_are_read_in_small_stretches() -> None:

@@ -9,6 +9,7 @@ import { HOUR, MINUTE, clock, compact, dayClock, inMeasure } from "./format.js";
 
 const NEAR = 12; // pixels between the pointer and a mark
 const MARK = 4.5;
+const HALF_LABEL = 16;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 export class Chart {
@@ -131,7 +132,7 @@ export class Chart {
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { x: { time: true }, y: { range: (_plot, low, high) => padded(low, high, bars) } },
       axes: [
-        { ...axis, size: 26, gap: 6, space: 72, grid: { ...axis.grid, dash: [1, 3] }, values: (_plot, splits) => splits.map(timeLabel) },
+        { ...axis, size: 26, gap: 6, space: 72, grid: { ...axis.grid, dash: [1, 3] }, values: timeLabels },
         { ...axis, side: 1, size: 68, gap: 8, space: 34, values: (_plot, splits) => valueLabels(this.#series.measure, splits) },
       ],
       series: [{}, {
@@ -467,6 +468,11 @@ function padded(low, high, fromZero) {
   if (fromZero) return [0, high * 1.08 || 1];
   const margin = (high - low) * 0.08 || Math.abs(high) * 0.01 || 1;
   return [low - margin, high + margin];
+}
+
+// A label that would stick out on the left is left out: the panel ends there.
+function timeLabels(plot, splits) {
+  return splits.map((seconds) => (plot.valToPos(seconds, "x") < HALF_LABEL ? "" : timeLabel(seconds)));
 }
 
 function timeLabel(seconds) {
