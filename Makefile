@@ -14,7 +14,7 @@ run: setup ## sample, store and answer, in one process on an embedded store
 test: setup lint ## every test that this machine has the servers for
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: setup ## ruff, mypy --strict, import-linter, buf, drift of the generated code
+lint: setup ## ruff, mypy --strict, import-linter, buf, helm lint, drift of the generated code
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -28,6 +28,8 @@ lint: setup ## ruff, mypy --strict, import-linter, buf, drift of the generated c
 	done
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/python protos/reference.py --check
+	@if command -v helm >/dev/null; then helm lint --quiet --strict charts/tickwatch --set influxdb.enabled=true; \
+	else echo "lint: no helm here, so the chart is not linted" >&2; fi
 
 proto: setup ## write the Python code and the reference of the contract
 	@$(BIN)/buf lint protos

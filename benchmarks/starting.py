@@ -38,6 +38,7 @@ from services.query.window import HOT_SLOTS
 
 _COMMAND_SECONDS = 0.3
 _PYTHON = "python -c pass"
+_PRINT = "python -c 'print()'"
 _HTTPX = "python -c 'import httpx'"
 _LIBRARIES = "python -c 'import httpx, influxdb_client'"
 _RIG = Path(os.environ.get("TICKWATCH_RIG", Path(__file__).resolve().parents[2] / "shared" / "rig"))
@@ -227,6 +228,18 @@ def _download(influx: Influx, bucket: str, market: Market) -> Iterator[bytes]:
             yield chunk
 
 
+def _answered(command: list[str]) -> float:
+    """Return seconds from a process's start to the last of its output; it must be a success."""
+    last = started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while os.read(process.stdout.fileno(), 1 << 16):
+            last = time.perf_counter()
+    if process.returncode:
+        raise RuntimeError(f"{command} exited with {process.returncode}")
+    return last - started
+
+
 def _start_commands(options: Options, report: Report) -> None:
     """Time what people type: help, a check of a file, and questions to a service that is there."""
     with scratch() as folder:
@@ -234,13 +247,12 @@ def _start_commands(options: Options, report: Report) -> None:
         market = Market(3)
         load_store(url, market)
         rules = folder / "rules.yaml"
-        rules.write_text(
-            subprocess.run([*TICKWATCH, "rules", "default"], check=True, capture_output=True, text=True).stdout
-        )
+        default = subprocess.run([*TICKWATCH, "rules", "default"], check=True, capture_output=True, text=True)
+        rules.write_text(default.stdout)
         with query_service(url) as server:
             asked = ["--server", server.address]
             commands = {
-                _PYTHON: [sys.executable, "-c", "pass"],
+                _PRINT: [sys.executable, "-c", "print()"],
                 "tickwatch --help": [*TICKWATCH, "--help"],
                 "tickwatch rules check FILE": [*TICKWATCH, "rules", "check", str(rules)],
                 "tickwatch list": [*TICKWATCH, "list", *asked],
@@ -250,12 +262,12 @@ def _start_commands(options: Options, report: Report) -> None:
             times: dict[str, list[float]] = {name: [] for name in commands}
             for turn in range(options.slow_rounds * 2 + 1):
                 for name, command in commands.items():
-                    seconds = _timed(command, {})
+                    seconds = _answered(command)
                     if turn:  # the first warms the page cache
                         times[name].append(seconds)
-    slowest = max((name for name in commands if name != _PYTHON), key=lambda name: Spread.of(times[name]).median)
-    name = f"the slowest of the commands below, `{slowest}`, process start to end, seconds"
+    slowest = max((name for name in commands if name != _PRINT), key=lambda name: Spread.of(times[name]).median)
+    name = f"the slowest of the commands below, `{slowest}`, process start to its answer, seconds"
     report.goal(Goal(name, Bound.AT_MOST, _COMMAND_SECONDS, Spread.of(times[slowest]), "absolute"))
     rows = [[name, number(Spread.of(taken))] for name, taken in times.items()]
-    note = "From process start to end; the questions are answered by a query service with three metrics."
+    note = "From process start to the last of its output; a query service with three metrics answers the questions."
     report.table(Table("A command's start", ["process", "seconds"], rows, note))
