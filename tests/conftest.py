@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 
@@ -17,6 +18,10 @@ hypothesis.settings.register_profile(
     "tickwatch", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("tickwatch")
+
+# A shell that runs the suite in the background has it ignore SIGINT, and every process that a test starts would inherit
+# that; Ctrl-C is one of the things that are tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest_asyncio.fixture(autouse=True)

@@ -285,4 +285,4 @@ def test_a_file_is_loaded_and_its_bad_rows_are_told(tmp_path):
 def test_the_module_is_the_command():
     """The installed command and `python -m services.cli` are one."""
     assert (Path(commands.PYTHON).parent / "tickwatch").exists()
-    assert "Commands:" in commands.tickwatch("--help", settings={}).stdout
+    assert "tickwatch rank price" in commands.tickwatch("--help", settings={}).stdout
