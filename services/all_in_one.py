@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -126,9 +126,10 @@ async def _choose_market(settings: Settings, insisted: str | None) -> tuple[Sett
     """Decide what is tracked and where it is kept; the third value is a notice for the person, or empty."""
     if insisted is not None:
         name = exchange_name(insisted, "--exchange")
-        if name == SIMULATED:
-            return _simulated(settings, "The market is simulated, as asked for: its metrics are named SIM:…")
         own = [market for market in wiring.open_catalog(settings).read() if market.exchange == name]
+        if name == SIMULATED:
+            notice = "The market is simulated, as asked for: its metrics are named SIM:…"
+            return _simulated(settings, notice, own or [SIMULATED_MARKET])
         if not own:
             raise InvalidSettingError("--exchange", f"the catalog tracks nothing on {name}", "name its pairs there")
         return settings, FixedCatalog(*own), ""
@@ -146,16 +147,17 @@ async def _choose_market(settings: Settings, insisted: str | None) -> tuple[Sett
         f"No exchange can be reached ({'; '.join(refusals)}).\n"
         "What follows is a SIMULATED market, in a data file of its own; its metrics are named SIM:…\n"
         "To insist on real data: tickwatch up --exchange kraken",
+        [SIMULATED_MARKET],
     )
 
 
-def _simulated(settings: Settings, notice: str) -> tuple[Settings, Catalog, str]:
+def _simulated(settings: Settings, notice: str, markets: Sequence[Market]) -> tuple[Settings, Catalog, str]:
     scheme, _, path = settings.store.partition(":")
     if scheme == "sqlite":
         settings = settings.replaced(store=f"sqlite:{Path(path).parent / 'simulated.db'}")
     elif scheme != "memory":
         raise InvalidSettingError("store", "a simulated market is not written to a shared store", "sqlite: or memory:")
-    return settings, FixedCatalog(SIMULATED_MARKET), notice
+    return settings, FixedCatalog(*markets), notice
 
 
 async def _probe(market: Market, options: dict[str, ExchangeOptions]) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from pathlib import Path
 
+import httpx
 from playwright.async_api import expect
 
 from tests.support import commands
@@ -59,11 +60,15 @@ async def test_a_breach_comes_while_one_looks(viewer: Viewer, tmp_path: Path):
         "TICKWATCH_CATALOG": f"{tmp_path}/catalog.yaml",
     }
     with commands.running("up", "--exchange", "simulated", announces=UP, settings=settings) as service:
+        # A day of sixty pairs takes some seconds, in which there are no rules yet; what is looked at here comes later.
+        rules = f"{service.address}/v1/rules"
+        commands.until(lambda: httpx.get(rules, timeout=30).status_code, lambda status: status == httpx.codes.OK)
         await viewer.open(service.address)
         opened = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M")
         found = await viewer.page.wait_for_function(NEW, arg=opened, timeout=240_000)
         row = viewer.text(f'#feed li[data-id="{await found.json_value()}"]')
         name = await row.locator(".feed-name").inner_text()
+        assert "XUSD" in name, f"{name} is not of the catalog"
         await row.locator("button").click()
 
         await viewer.settled(name)
