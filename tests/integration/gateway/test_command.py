@@ -39,14 +39,18 @@ def test_a_wrong_setting_is_named() -> None:
 
 
 async def test_everything_in_one_process_has_its_page(tmp_path: pathlib.Path) -> None:
-    """`up` says first of all where its page is, and both services answer behind it."""
+    """`up` says first of all where its page is, and both services answer behind it once the day has been read."""
     arguments = ("--store", f"sqlite:{tmp_path}/t.db", "up", "--exchange", "simulated")
     listening = ("--listen", "127.0.0.1:0", "--alerts", "127.0.0.1:0")
     with commands.running(
         *arguments, *listening, announces=r"\ATickwatch is at (http://\S+)", settings={}
     ) as everything:
         async with httpx.AsyncClient(base_url=everything.address, timeout=60) as http:
-            page, rules = await http.get("/"), await http.get("/v1/rules")
+            page = await http.get("/")
+        rules = commands.until(
+            lambda: httpx.get(f"{everything.address}/v1/rules", timeout=60),
+            lambda answer: answer.status_code != httpx.codes.SERVICE_UNAVAILABLE,
+        )
         code = everything.stop()
 
     assert page.headers["content-type"].startswith("text/html")
