@@ -128,13 +128,13 @@ class Top(App[None]):
         self._stale = True
 
     def _trouble(self, words: str) -> None:
-        line = self.query_one("#trouble", Static)
-        line.update(Text(words))
-        line.display = bool(words)
+        for line in self.query("#trouble").results(Static):  # none where it is being closed
+            line.update(Text(words))
+            line.display = bool(words)
 
     def _draw(self) -> None:
         """Draw what has changed; points come in bursts, and eyes need no more."""
-        if not self._stale or self._feed is None:
+        if not self._stale or self._feed is None or not self.query("#status"):  # without parts: it is being closed
             return
         self._stale = False
         self.query_one("#status", Static).update(self._status(self._feed))
