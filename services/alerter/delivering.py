@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 from services.alerter.dead_letters import DeadLetter, DeadLetters
 from services.alerter.webhooks import Answer, Outcome, Receiver, Send, pause_seconds
-from services.core.breach_documents import state_from_text
-from services.core.breaches import Checkpoint, Event, LogEntry, Position
+from services.core.breach_documents import AlertState, state_from_text
+from services.core.breaches import Event, LogEntry, Position
 from services.core.clock import Clock
 from services.core.errors import CursorExpiredError, StoreError
 from services.core.model import SLOT_SECONDS, Slot, slot_at
@@ -147,21 +147,22 @@ class Deliverer:
         """Whether an event is news: of the history only the openings of what is open now are."""
         if self._live_from is not None and event.slot >= self._live_from:
             return True
-        checkpoint = await self._checkpoint()
-        if checkpoint is None:
+        found = await self._checkpoint()
+        if found is None:
             return False
-        state = state_from_text(checkpoint.state)
+        _, state = found
         return event.slot >= state.live_from or any(event.id == each.opening.id for each in state.episodes)
 
-    async def _checkpoint(self) -> Checkpoint | None:
-        """Return the newest checkpoint, once all of the history has been evaluated."""
+    async def _checkpoint(self) -> tuple[Position, AlertState] | None:
+        """Return the newest checkpoint's end and state, once all of the history has been evaluated."""
         checkpoint = await asyncio.to_thread(self._log.checkpoint)
-        if checkpoint is not None:
-            state = state_from_text(checkpoint.state)
-            if state.evaluated + 1 < state.live_from:
-                return None
-            self._live_from = state.live_from
-        return checkpoint
+        if checkpoint is None:
+            return None
+        state = state_from_text(checkpoint.state)
+        if state.evaluated + 1 < state.live_from:
+            return None
+        self._live_from = state.live_from
+        return checkpoint.end, state
 
     def _done(self, entry: LogEntry) -> None:
         self._entries.popleft()
@@ -209,17 +210,18 @@ class Deliverer:
             document = json.loads(text)
             self._position = self._saved = Position(Slot(document["slot"]), document["ordinal"])
             return ()
-        checkpoint = await self._checkpoint()
-        if checkpoint is None:
+        found = await self._checkpoint()
+        if found is None:
             if await asyncio.to_thread(self._log.checkpoint) is None:
                 self._position = await asyncio.to_thread(self._log.earliest)
                 await self._save()
             return ()
-        openings = [episode.opening for episode in state_from_text(checkpoint.state).episodes]
-        before_end = checkpoint.end._replace(ordinal=checkpoint.end.ordinal - 1)
+        end, state = found
+        openings = [episode.opening for episode in state.episodes]
+        before_end = end._replace(ordinal=end.ordinal - 1)
         entries = [LogEntry(before_end, opening) for opening in openings if self.receiver.wants(opening)]
         if not entries:
-            self._position = checkpoint.end
+            self._position = end
             await self._save()
         return entries
 
