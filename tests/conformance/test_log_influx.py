@@ -113,7 +113,9 @@ class TestInfluxBreachLog(LogSuite):
         with self.open_store(place, clock) as store:
             log: Any = store.breach_log
             log.append(None, [], Checkpoint(at(), "one"))
-            log._send(f'alerting,kind=checkpoint,key=log text0="{{}}" {log._today()}', "s")  # somebody else's hand
+            log._bucket.send(
+                f'alerting,kind=checkpoint,key=log text0="{{}}" {log._today()}', "s"
+            )  # somebody else's hand
             with pytest.raises(StoreUnavailableError, match="no reading of it was whole"):
                 log.checkpoint()
 
@@ -125,7 +127,7 @@ class TestInfluxBreachLog(LogSuite):
             log = store.breach_log
             log.append(None, [], Checkpoint(at(), "one"))
             for failing in (1, 2):
-                send: Any = log._send  # type: ignore[attr-defined]  # the seam to the server
+                send: Any = log._bucket.send  # type: ignore[attr-defined]  # the seam to the server
                 calls = iter(range(1, 99))
 
                 def fail(
@@ -136,7 +138,7 @@ class TestInfluxBreachLog(LogSuite):
                     send(body, precision)
 
                 with monkeypatch.context() as patch:
-                    patch.setattr(log, "_send", fail)
+                    patch.setattr(log._bucket, "send", fail)  # type: ignore[attr-defined]
                     with pytest.raises(StoreUnavailableError):
                         log.append(at(), entries(at(), 3), Checkpoint(at(1), "two"))
                 assert log.read_before(None, 9) == ()
@@ -147,7 +149,7 @@ class TestInfluxBreachLog(LogSuite):
         """Measurement `breach` has plain fields beside the event, for dashboards of one's own."""
         with self.open_store(place, clock) as store:
             store.breach_log.append(None, entries(at(), 1), Checkpoint(at(1), "one"))
-            rows: Any = store._small_answer(  # type: ignore[attr-defined]  # a user would ask by himself
+            rows: Any = store._bucket.rows(  # type: ignore[attr-defined]  # a user would ask by himself
                 "from(bucket: bucket) |> range(start: 2020-01-01T00:00:00Z)"
                 ' |> filter(fn: (r) => r._measurement == "breach")',
                 {},

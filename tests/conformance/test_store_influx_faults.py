@@ -104,7 +104,7 @@ def test_a_missing_bucket_is_refused_with_what_to_check(place):
 def test_a_failed_write_is_completed_by_its_repetition(store, monkeypatch):
     """A write whose second request fails raises; made again it leaves what an undisturbed one leaves."""
     sent = []
-    real = store._writes.write
+    real = store._bucket._writes.write
 
     def failing(bucket, org, body, precision):
         sent.append(body)
@@ -112,7 +112,7 @@ def test_a_failed_write_is_completed_by_its_repetition(store, monkeypatch):
             raise ConnectionResetError("cut off")
         return real(bucket, org, body, precision)
 
-    monkeypatch.setattr(store._writes, "write", failing)
+    monkeypatch.setattr(store._bucket._writes, "write", failing)
     mark = store.mark()
     with pytest.raises(StoreUnavailableError, match="cut off"):
         store.write(observed(BTC, 1.0, 2.0, start=NOON_SLOT - 2))
@@ -127,7 +127,7 @@ def test_points_of_a_killed_writer_are_followed(store, monkeypatch):
     """A writer that dies after its points and before saying so loses nothing to a follower that marked before it."""
     mark = store.mark()
     sent = []
-    real = store._writes.write
+    real = store._bucket._writes.write
 
     def dying(bucket, org, body, precision):
         sent.append(body)
@@ -135,7 +135,7 @@ def test_points_of_a_killed_writer_are_followed(store, monkeypatch):
             raise KeyboardInterrupt
         return real(bucket, org, body, precision)
 
-    monkeypatch.setattr(store._writes, "write", dying)
+    monkeypatch.setattr(store._bucket._writes, "write", dying)
     with pytest.raises(KeyboardInterrupt):
         store.write(observed(BTC, 1.0))
     monkeypatch.undo()

@@ -21,9 +21,9 @@ import pytest
 from services.core.clock import ManualClock
 from services.core.errors import StoreRefusedError, StoreUnavailableError
 from services.core.model import Points, Quality, Slot, Window
-from services.core.store import sqlite as module
 from services.core.store.base import Mark, MetricReader, MetricStore
 from services.core.store.opening import open_store
+from services.core.store.sqlite import schema
 from tests.support.store_writer import batch
 from tests.support.stores import BTC, ETH, NOON, NOON_SLOT, observed, rows_of
 
@@ -146,7 +146,7 @@ def test_a_failed_write_leaves_nothing_and_is_completed_by_repeating(store: Metr
     store.write(observed(BTC, 1.0))
     mark = store.mark()
     large = Points.concatenate([batch("A", START, number, 2000) for number in range(10)])
-    writing = store._writer  # type: ignore[attr-defined]  # the seam: no disk here can be filled
+    writing = store._file._writer  # type: ignore[attr-defined]  # the seam: no disk here can be filled
     (pages,) = writing.execute("PRAGMA page_count").fetchone()
     writing.execute(f"PRAGMA max_page_count = {pages + 20}")
 
@@ -163,7 +163,7 @@ def test_a_failed_write_leaves_nothing_and_is_completed_by_repeating(store: Metr
 def test_a_failed_bulk_load_is_completed_by_repeating(store: MetricStore) -> None:
     """A stream that fails after some of its batches can be sent again, and then everything is there once."""
     batches = [batch("A", START, number, 1000) for number in range(12)]
-    writing = store._writer  # type: ignore[attr-defined]  # as above
+    writing = store._file._writer  # type: ignore[attr-defined]  # as above
     (pages,) = writing.execute("PRAGMA page_count").fetchone()
     writing.execute(f"PRAGMA max_page_count = {pages + 60}")
     with pytest.raises(StoreUnavailableError, match="full"):
@@ -313,9 +313,9 @@ def test_an_older_schema_is_brought_up_to_date(path: pathlib.Path) -> None:
     """A file of the first schema opens, keeps what it has, and has the present schema afterwards."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.execute("PRAGMA journal_mode = WAL")
-        raw.executescript(module._MIGRATIONS[0])
+        raw.executescript(schema.MIGRATIONS[0])
         raw.execute("INSERT INTO store VALUES ('0123456789abcdef', 0, 0)")
-        raw.execute(f"PRAGMA application_id = {module._APPLICATION}")
+        raw.execute(f"PRAGMA application_id = {schema.APPLICATION}")
         raw.execute("PRAGMA user_version = 1")
 
     with opened(path) as store:
@@ -325,7 +325,7 @@ def test_an_older_schema_is_brought_up_to_date(path: pathlib.Path) -> None:
             (ETH, NOON_SLOT, 2.0, Quality.OBSERVED)
         ]
     with contextlib.closing(sqlite3.connect(path)) as raw:
-        assert raw.execute("PRAGMA user_version").fetchone() == (len(module._MIGRATIONS),)
+        assert raw.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
 
 
 def test_processes_that_open_one_new_file_agree(path: pathlib.Path) -> None:

@@ -49,7 +49,7 @@ def open_store(
             return MemoryMetricStore(clock=clock, retention_days=retention_days)
         case "sqlite":
             _check_path(url, rest)
-            from services.core.store.sqlite import SqliteMetricStore  # noqa: PLC0415 - only what is asked for
+            from services.core.store.sqlite.store import SqliteMetricStore  # noqa: PLC0415 - only what is asked for
 
             return SqliteMetricStore(rest, timeout_seconds=timeout_seconds, clock=clock, retention_days=retention_days)
         case "influxdb+http" | "influxdb+https":
@@ -58,7 +58,7 @@ def open_store(
                 raise InvalidSettingError(
                     "store", "InfluxDB needs a token", "set INFLUXDB_V2_TOKEN, or mount it as a file"
                 )
-            from services.core.store.influx import InfluxMetricStore  # noqa: PLC0415 - only what is asked for
+            from services.core.store.influx.store import InfluxMetricStore  # noqa: PLC0415 - only what is asked for
 
             return InfluxMetricStore(
                 address,

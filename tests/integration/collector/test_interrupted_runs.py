@@ -35,7 +35,7 @@ sys.exit(asyncio.run(run_once(store_url=store, **arguments)))
 """
 _TELLING_RUN = """
 import sys
-from services.core.store.sqlite import SqliteMetricStore
+from services.core.store.sqlite.store import SqliteMetricStore
 write = SqliteMetricStore.write
 def tell(self, points):
     print("writing", file=sys.stderr, flush=True)

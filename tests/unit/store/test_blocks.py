@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core.model import Floats, Measure, Points, Qualities, Quality, Series, Slot, Slots, Window
-from services.core.store import blocks
+from services.core.store.sqlite import blocks
 
 SERIES = [Series(name, Measure.PRICE) for name in ("A:X", "A:Y", "B:X")]
 NUMBERS = np.array([7, 1, 2**31 - 1], np.int64)

@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from services.core.store import influx_client
+from services.core.store.influx import client
 
 
 def types_loaded_by(statement: str) -> int:
     """Return how many of the library's types a new process has loaded after a statement."""
     count = "len([name for name in sys.modules if name.startswith('influxdb_client.domain.')])"
-    script = f"import sys; import services.core.store.influx_client; {statement}; print({count})"
+    script = f"import sys; import services.core.store.influx.client; {statement}; print({count})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     return int(done.stdout)
 
@@ -34,7 +34,7 @@ def test_a_name_that_is_not_seen_in_the_source_loads_the_whole(tmp_path, monkeyp
     (tmp_path / "laid_out_anew" / "inner.py").write_text("Thing = 5\n")
     monkeypatch.syspath_prepend(tmp_path)
 
-    influx_client._import_on_demand("laid_out_anew")
+    client._import_on_demand("laid_out_anew")
     package = importlib.import_module("laid_out_anew")
 
     assert package.Thing == 5

@@ -18,7 +18,6 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 from urllib.parse import quote, unquote
 
 from services.core.breach_documents import event_from_text, event_text
@@ -27,18 +26,15 @@ from services.core.clock import Clock
 from services.core.errors import StoreUnavailableError
 from services.core.model import SLOT_SECONDS, Slot
 from services.core.store.base import BreachLog
-from services.core.store.influx_format import quoted
+from services.core.store.influx.bucket import NANOSECONDS, SECONDS, InfluxBucket
+from services.core.store.influx.format import quoted
 from services.core.store.log_rules import check_allowed, check_append, check_document, check_end, check_position
 from services.core.store.retention import Retention
 
-Send = Callable[[str, str], None]
-Ask = Callable[[str, dict[str, Any]], list[dict[str, str]]]
-Delete = Callable[[str, int, int], None]
-
 _ENTRY, _TEXT = "breach", "alerting"
 _CHECKPOINT, _IDENTITY = "checkpoint", "identity"
-_NANOSECONDS = 1_000_000_000
-_SLOT = SLOT_SECONDS * _NANOSECONDS
+_SECOND = 1_000_000_000
+_SLOT = SLOT_SECONDS * _SECOND
 _DAY_SECONDS = 86_400
 _PIECE = 60_000
 """Characters of a text, all ASCII, in one field."""
@@ -59,15 +55,10 @@ _TEXTS = (
 
 
 class InfluxBreachLog(BreachLog):
-    """`send` writes line protocol with a precision, `ask` answers Flux with parameters, `delete` takes a measurement
-    and a range in nanoseconds since the epoch; all translate errors. `url` names the store in errors.
-    """
+    """The log in this bucket, which is the store's to close."""
 
-    def __init__(self, url: str, *, send: Send, ask: Ask, delete: Delete, clock: Clock, retention: Retention) -> None:
-        self._url = url
-        self._send = send
-        self._ask = ask
-        self._delete = delete
+    def __init__(self, bucket: InfluxBucket, *, clock: Clock, retention: Retention) -> None:
+        self._bucket = bucket
         self._clock = clock
         self._retention = retention
 
@@ -101,7 +92,7 @@ class InfluxBreachLog(BreachLog):
             self._put(_IDENTITY, "log", self.log_id())  # written anew each day, so that the retention leaves it
         for first in range(0, len(entries), _BODY_ENTRIES):
             check_allowed(allowed)
-            self._send("\n".join(map(_line, entries[first : first + _BODY_ENTRIES])), "ns")
+            self._bucket.send("\n".join(map(_line, entries[first : first + _BODY_ENTRIES])), NANOSECONDS)
         check_allowed(allowed)
         document = {"slot": checkpoint.end.slot, "ordinal": checkpoint.end.ordinal, "state": checkpoint.state}
         self._put(_CHECKPOINT, "log", json.dumps(document, separators=(",", ":")))
@@ -110,7 +101,7 @@ class InfluxBreachLog(BreachLog):
         """Delete leftovers between the entries to come: where a slot is left, the end passes over places."""
         whole = [start, *(Position(start.slot, start.ordinal + number) for number in range(1, len(entries) + 1))]
         if [*(entry.position for entry in entries), end] != whole and self._entries(start, end, "|> limit(n: 1)"):
-            self._delete(_ENTRY, _nanoseconds(start), _nanoseconds(end))
+            self._bucket.delete(_ENTRY, _nanoseconds(start), _nanoseconds(end))
 
     def read_after(self, position: Position, limit: int) -> tuple[LogEntry, ...]:
         check_position(position, self.earliest())
@@ -150,7 +141,7 @@ class InfluxBreachLog(BreachLog):
 
     def _entries(self, start: Position, end: Position, more: str) -> tuple[LogEntry, ...]:
         parameters = {"start": _nanoseconds(start), "stop": _nanoseconds(end)}
-        rows = self._ask(
+        rows = self._bucket.rows(
             f'{_EVENTS} |> keep(columns: ["_time", "_value"]) {more}'
             " |> map(fn: (r) => ({at: int(v: r._time), event: r._value}))",
             parameters,
@@ -166,7 +157,7 @@ class InfluxBreachLog(BreachLog):
             *(f"text{number}={quoted(piece)}" for number, piece in enumerate(pieces)),
         ]
         tags = f"kind={quote(kind, safe='')},key={quote(key, safe='')}"
-        self._send(f"{_TEXT},{tags} {','.join(fields)} {self._today()}", "s")
+        self._bucket.send(f"{_TEXT},{tags} {','.join(fields)} {self._today()}", SECONDS)
 
     def _texts(self, kind: str, days: int | None = None) -> dict[str, str]:
         """Return the newest text of each key of a kind, written in the last days or, without a number, ever."""
@@ -174,17 +165,19 @@ class InfluxBreachLog(BreachLog):
             found = {key: _joined(fields) for key, fields in self._fields(kind, days).items()}
             if None not in found.values():
                 return {unquote(key): json.loads(text) for key, text in found.items() if text}
-        raise StoreUnavailableError(self._url, f"{kind} is being written all the time: no reading of it was whole")
+        raise StoreUnavailableError(
+            self._bucket.url, f"{kind} is being written all the time: no reading of it was whole"
+        )
 
     def _fields(self, kind: str, days: int | None) -> dict[str, dict[str, str]]:
         """Return the newest fields of each key of a kind."""
         back = self._retention.days if days is None else days
         stop = self._today() + 2 * _DAY_SECONDS
         start = stop - (back + 2) * _DAY_SECONDS
-        parameters = {"start": start * _NANOSECONDS, "stop": stop * _NANOSECONDS, "kind": quote(kind, safe="")}
+        parameters = {"start": start * _SECOND, "stop": stop * _SECOND, "kind": quote(kind, safe="")}
         newest: dict[str, str] = {}
         fields: dict[str, dict[str, str]] = {}
-        for row in self._ask(_TEXTS, parameters):
+        for row in self._bucket.rows(_TEXTS, parameters):
             key = row["key"]
             if row["_time"] > newest.get(key, ""):
                 newest[key], fields[key] = row["_time"], {}
