@@ -13,7 +13,8 @@ import tickwatch
 from services.core.errors import InvalidSettingError
 from services.core.rpc.access import Access, Protection
 from services.core.rpc.tls import TlsFiles
-from services.core.settings import CredentialSettings, ServerSettings, Settings
+from services.core.server_settings import CredentialSettings, ServerSettings
+from services.core.settings import Settings
 from services.core.telemetry import parse_listen
 
 if TYPE_CHECKING:

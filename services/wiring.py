@@ -13,9 +13,10 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from services.collector.exchanges.base import ExchangeOptions
+from services.core.alerter_settings import WebhookSettings
 from services.core.catalog.base import DEFAULT_MARKETS, Catalog, FixedCatalog
 from services.core.errors import InvalidSettingError
-from services.core.settings import IN_CLUSTER, Settings, WebhookSettings
+from services.core.settings import IN_CLUSTER, Settings
 from services.core.store import opening
 from services.core.store.base import MetricStore
 
@@ -228,7 +229,7 @@ def configure_logs(settings: Settings, *, default_level: str | None = None) -> N
 
     `default_level` is the level where nobody has set one.
     """
-    from services.core.telemetry import configure_logging
+    from services.core.logs import configure_logging
 
     chosen = settings.log.format
     if chosen == "auto":

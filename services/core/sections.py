@@ -1,8 +1,8 @@
 """Sections of settings: what may stand in them, and a reader that names every problem at once.
 
 A section is an immutable struct of msgspec: importing pydantic would cost a collector's run as much as importing httpx,
-every minute. msgspec converts the plain values; the walk is ours because msgspec stops at the first problem. Pure: it
-knows no file, no variable, and not what the settings are.
+every minute. msgspec converts the plain values, and its Meta says within which bounds a number lies; the walk is ours
+because msgspec stops at the first problem. Pure: it knows no file, no variable, and not what the settings are.
 """
 
 from __future__ import annotations
@@ -74,16 +74,6 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Stands in the Annotated type of a number: what it has to be greater than, and so on."""
-
-    gt: float | None = None
-    ge: float | None = None
-    lt: float | None = None
-    le: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +170,7 @@ class _Reader:
                 break
             if isinstance(extra, Checked):
                 read = self._checked(lambda check=extra.check, read=read: check(read), steps)  # type: ignore[misc]
-            elif isinstance(extra, Bounds):
+            elif isinstance(extra, msgspec.Meta):
                 read = self._bounded(extra, read, steps)
         return read
 
@@ -222,7 +212,7 @@ class _Reader:
             return self._wrong(steps, "input should be a finite number")
         return number
 
-    def _bounded(self, bounds: Bounds, value: Any, steps: Steps) -> Any:
+    def _bounded(self, bounds: msgspec.Meta, value: Any, steps: Steps) -> Any:
         for name, words, holds in _BOUNDS:
             bound = getattr(bounds, name)
             if bound is not None and not holds(value, bound):

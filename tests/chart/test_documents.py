@@ -11,6 +11,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from services.core import telemetry
+from services.core.rpc.metrics import rpc_metrics
 from tests.support.chart import CHART, Object, helm_template, of_kind, rendered
 from tests.support.needs import ROOT, require_program
 
@@ -21,7 +22,7 @@ FOREIGN = ("kube_", "container_")
 def metric_names() -> set[str]:
     """Return the names of all samples that the product exposes."""
     registry = CollectorRegistry()
-    telemetry.rpc_metrics(registry)
+    rpc_metrics(registry)
     for kind in (
         telemetry.QueryMetrics,
         telemetry.EvaluationMetrics,

@@ -19,8 +19,8 @@ from services.core.errors import ServiceUnknownError
 from services.core.rpc import interceptors
 from services.core.rpc.convert import from_wire_message
 from services.core.rpc.interceptors import Context, Handler, Meter
+from services.core.rpc.metrics import RpcMetrics
 from services.core.rpc.status import to_grpc_status
-from services.core.telemetry import RpcMetrics
 
 SERVICE = "grpc.health.v1.Health"
 

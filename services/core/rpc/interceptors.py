@@ -19,8 +19,8 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import grpc
 
 from services.core.errors import DeadlineTooShortError, TooManyStreamsError
+from services.core.rpc.metrics import RpcMetrics
 from services.core.rpc.status import to_grpc_status
-from services.core.telemetry import RpcMetrics
 
 _log = logging.getLogger("tickwatch.rpc")
 

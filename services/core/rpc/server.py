@@ -25,9 +25,10 @@ from services.core.rpc.access import OPEN, Protection
 from services.core.rpc.convert import from_wire_message
 from services.core.rpc.health import Health
 from services.core.rpc.interceptors import BIDI_STREAM, Context, Handler, Meter, StreamLimit, StreamThreads
+from services.core.rpc.metrics import rpc_metrics
 from services.core.rpc.status import to_grpc_status
 from services.core.rpc.tls import ServerCertificates
-from services.core.telemetry import parse_listen, rpc_metrics
+from services.core.telemetry import parse_listen
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ import yaml
 
 from services.core.clock import SystemClock
 from services.core.model import Measure, Slot, last_complete_slot
-from services.core.settings import ServerSettings, load_settings
+from services.core.server_settings import ServerSettings
+from services.core.settings import load_settings
 from services.core.store.opening import open_store
 from tests.support.commands import environment, running
 from tests.support.needs import ROOT, require_program

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
+from msgspec import Meta
 
-from services.core.sections import Bounds, Checked, Problem, Secret, Section, Split, read_section
+from services.core.sections import Checked, Problem, Secret, Section, Split, read_section
 
 
 def even(value: int) -> int:
@@ -22,7 +23,7 @@ class Inner(Section, frozen=True):
     """A section below another."""
 
     name: str
-    weight: Annotated[float, Bounds(gt=0, le=10)] = 1.0
+    weight: Annotated[float, Meta(gt=0, le=10)] = 1.0
 
 
 class Outer(Section, frozen=True):

@@ -12,13 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.core.errors import InvalidSettingError
-from services.core.telemetry import (
-    FreshnessCollector,
-    configure_logging,
-    parse_listen,
-    rpc_metrics,
-    serve_metrics,
-)
+from services.core.logs import configure_logging
+from services.core.rpc.metrics import rpc_metrics
+from services.core.telemetry import FreshnessCollector, parse_listen, serve_metrics
 
 
 @pytest.fixture(autouse=True)
