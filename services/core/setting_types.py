@@ -60,38 +60,39 @@ def _some_text(value: str) -> str:
     return value
 
 
-def _rule_glob(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_*?-]{1,64}", value):
-        raise ValueError(f"{value!r} is neither a rule's name nor a glob: letters, digits, -, _, * and ?, at most 64")
-    return value
+def _matching(pattern: str, otherwise: str) -> Checked:
+    """Check that a text is of this pattern; `otherwise` says what is wrong and what would be right."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} {otherwise}")
+        return value
+
+    return Checked(check)
 
 
-def _resource_name(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
-        raise ValueError(f"{value!r} is not a name of Kubernetes': small letters, digits and -, at most 63")
-    return value
-
-
-def _audience(value: str) -> str:
-    if not re.fullmatch(r"[!-~]{1,253}", value):
-        raise ValueError(f"{value!r} is not an audience: visible ASCII characters, as in tickwatch")
-    return value
-
-
-def _account_glob(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9.*?-]{1,63}/[a-z0-9.*?-]{1,253}", value):
-        raise ValueError(f"{value!r} is not NAMESPACE/NAME, or a glob such as monitoring/*")
-    return value
-
-
-Name = Annotated[str, Checked(_resource_name)]
+Name = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "is not a name of Kubernetes': small letters, digits and -, at most 63"
+    ),
+]
 Address = Annotated[str, Checked(_address)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 SecretUrl = Annotated[Secret, Checked(_secret_url)]
 Words = Annotated[tuple[str, ...], Split()]
-Audience = Annotated[str, Checked(_audience)]
-AccountGlobs = Annotated[tuple[Annotated[str, Checked(_account_glob)], ...], Split()]
+Audience = Annotated[str, _matching(r"[!-~]{1,253}", "is not an audience: visible ASCII characters, as in tickwatch")]
+AccountGlob = Annotated[
+    str, _matching(r"[a-z0-9.*?-]{1,63}/[a-z0-9.*?-]{1,253}", "is not NAMESPACE/NAME, or a glob such as monitoring/*")
+]
+AccountGlobs = Annotated[tuple[AccountGlob, ...], Split()]
 NameGlobs = Annotated[tuple[Annotated[str, Checked(_some_text)], ...], Split()]
-RuleGlobs = Annotated[tuple[Annotated[str, Checked(_rule_glob)], ...], Split()]
+RuleGlob = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9_*?-]{1,64}", "is neither a rule's name nor a glob: letters, digits, -, _, * and ?, at most 64"
+    ),
+]
+RuleGlobs = Annotated[tuple[RuleGlob, ...], Split()]
 BaseUrl = Annotated[str, Checked(_base_url)]
 ReceiverName = Annotated[str, Checked(_receiver_name)]
