@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, AnyStr
 from urllib.parse import quote
 
 from urllib3.exceptions import HTTPError
@@ -24,6 +24,7 @@ SECONDS, NANOSECONDS = "s", "ns"
 """Precisions of the times in line protocol."""
 
 _CHUNK_BYTES = 4 << 20
+"""Of an answer: the server's chunks are small, and these are worth a numpy call."""
 _CONNECTIONS = 16
 _CSV = Dialect(header=True, annotations=[])  # type: ignore[no-untyped-call]
 _REMEDIES = {
@@ -64,7 +65,7 @@ class InfluxBucket:
         with self._translated():
             response = self._queries.query_raw(query, dialect=_CSV, params={**parameters, "bucket": self._name})
             try:
-                yield from _gathered(response.stream(_CHUNK_BYTES))
+                yield from gathered(response.stream(_CHUNK_BYTES), _CHUNK_BYTES)
             finally:
                 response.close()
                 response.release_conn()
@@ -131,17 +132,18 @@ class InfluxBucket:
         return StoreUnavailableError(self.url, words)
 
 
-def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join pieces, which are as small as the server's chunks, into ones that are worth a numpy call."""
-    waiting: list[bytes] = []
+def gathered(pieces: Iterable[AnyStr], least: int) -> Iterator[AnyStr]:
+    """Join pieces into ones of at least this length; the last holds what is left."""
+    waiting: list[AnyStr] = []
     size = 0
     for piece in pieces:
         waiting.append(piece)
         size += len(piece)
-        if size >= _CHUNK_BYTES:
-            yield b"".join(waiting)
+        if size >= least:
+            yield waiting[0][:0].join(waiting)  # of texts a text, of bytes bytes
             waiting, size = [], 0
-    yield b"".join(waiting)
+    if waiting:
+        yield waiting[0][:0].join(waiting)
 
 
 def _message(error: ApiException) -> str:

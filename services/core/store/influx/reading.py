@@ -17,6 +17,7 @@ from services.core.errors import StoreUnavailableError
 from services.core.model import (
     SLOT_SECONDS,
     Floats,
+    Indices,
     Measure,
     Points,
     Quality,
@@ -77,9 +78,7 @@ def read_points(bucket: InfluxBucket, window: Window, metrics: Sequence[str], me
 
 def dense(window: Window, points: Points) -> WindowColumns:
     """Lay points out as the rows of the window, NaN where there is none."""
-    series = tuple(sorted(points.series))
-    ranks = {name: rank for rank, name in enumerate(series)}
-    rows = np.array([ranks[name] for name in points.series], np.int64)[points.series_index]
+    series, rows = _in_order(points)
     values: Floats = np.full((len(series), len(window)), np.nan)
     qualities = np.zeros((len(series), len(window)), np.uint8)
     values[rows, points.slots - window.start] = points.values
@@ -89,14 +88,19 @@ def dense(window: Window, points: Points) -> WindowColumns:
 
 def ordered(points: Points) -> Points:
     """Order points by slot, then by series; of what several reads returned one is kept."""
-    series = tuple(sorted(points.series))
-    ranks = {name: rank for rank, name in enumerate(series)}
-    index = np.array([ranks[name] for name in points.series], np.int32)[points.series_index]
+    series, index = _in_order(points)
     order = np.lexsort((index, points.slots))
     if len(order):
         repeated = (np.diff(index[order]) == 0) & (np.diff(points.slots[order]) == 0)
         order = order[np.append(~repeated, True)]
     return Points(series, index[order], points.slots[order], points.values[order], points.qualities[order])
+
+
+def _in_order(points: Points) -> tuple[tuple[Series, ...], Indices]:
+    """Return the series in their order, and for each point the place of its series there."""
+    series = tuple(sorted(points.series))
+    ranks = {name: rank for rank, name in enumerate(series)}
+    return series, np.array([ranks[name] for name in points.series], np.int32)[points.series_index]
 
 
 def _read_table(bucket: InfluxBucket, query: str, window: Window, parameters: dict[str, str]) -> TableReader:

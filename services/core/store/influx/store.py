@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ from services.core.model import (
     WindowColumns,
 )
 from services.core.store.base import RETENTION_DAYS, Changes, Mark, MetricStore
-from services.core.store.influx.bucket import NANOSECONDS, SECONDS, InfluxBucket
+from services.core.store.influx.bucket import NANOSECONDS, SECONDS, InfluxBucket, gathered
 from services.core.store.influx.format import POINT, encode_points, escaped, quoted
 from services.core.store.influx.reading import TAGS, dense, ordered, ranged, read_points
 from services.core.store.influx.writes import OVERLAP_SECONDS, Announcement, SeenWrites, announced, to_read
@@ -110,7 +110,7 @@ class InfluxMetricStore(MetricStore):
                 window, metrics = announced(points)
                 moment = self._moment()
                 send(_announcement(moment, window, metrics, done=False), NANOSECONDS)
-                for body in _bodies(encode_points(points)):
+                for body in gathered(encode_points(points), _BODY_BYTES):
                     send(body)
                 send(_announcement(moment, window, metrics, done=True), NANOSECONDS)
                 count += len(points)
@@ -248,19 +248,6 @@ class InfluxMetricStore(MetricStore):
 
     def _microseconds(self) -> int:
         return int(self._clock.now() * 1e6)
-
-
-def _bodies(texts: Iterable[str]) -> Iterator[str]:
-    gathered: list[str] = []
-    size = 0
-    for text in texts:
-        gathered.append(text)
-        size += len(text)
-        if size >= _BODY_BYTES:
-            yield "".join(gathered)
-            gathered, size = [], 0
-    if gathered:
-        yield "".join(gathered)
 
 
 def _announcement(moment: tuple[int, int], window: Window, metrics: Sequence[str], *, done: bool) -> str:
