@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import time
 
@@ -155,6 +156,17 @@ def test_a_finished_write_is_read_once(store):
 
     assert len(changes.points) == 1
     assert len(store.read_since(changes.mark).points) == 0
+
+
+def test_writes_of_one_moment_are_followed_each(store, monkeypatch):
+    """A write to which the clock and chance give the moment of an earlier one is not taken for that one."""
+    monkeypatch.setattr(secrets, "randbelow", lambda _: 0)
+    mark = store.mark()
+    store.write(observed(BTC, 1.0))
+    mark = store.read_since(mark).mark
+    store.write(observed(ETH, 2.0))
+
+    assert rows_of(observed(ETH, 2.0)) == rows_of(store.read_since(mark).points)
 
 
 def test_a_follower_elsewhere_reads_the_overlap_again(store, place):

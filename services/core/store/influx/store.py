@@ -35,7 +35,7 @@ from services.core.store.base import RETENTION_DAYS, Changes, Mark, MetricStore
 from services.core.store.influx.bucket import NANOSECONDS, SECONDS, InfluxBucket, gathered
 from services.core.store.influx.format import POINT, encode_points, escaped, quoted
 from services.core.store.influx.reading import TAGS, dense, ordered, ranged, read_points
-from services.core.store.influx.writes import OVERLAP_SECONDS, Announcement, SeenWrites, announced, to_read
+from services.core.store.influx.writes import OVERLAP_SECONDS, Announcement, Rising, SeenWrites, announced, to_read
 from services.core.store.marks import expired, forged, make_mark, place_of
 from services.core.store.retention import ORDER_KEPT_SECONDS, Retention
 
@@ -47,7 +47,7 @@ _BODY_BYTES = 2 << 20
 _HOUR_SECONDS = 3600.0
 _RECENT_SLOTS = 180
 _LANES = 16
-"""Writers of the same microsecond are told apart by a number below this."""
+"""Processes that write in the same nanosecond are told apart by a number below this."""
 
 _RUN, _WRITE, _EXPIRY = "run", "write", "expiry"
 
@@ -74,6 +74,7 @@ class InfluxMetricStore(MetricStore):
         self._clock = clock or SystemClock()
         self._retention = Retention(retention_days, self._clock)
         self._seen = SeenWrites()
+        self._moments, self._places = Rising(), Rising()
         self._identity = f"influxdb.{hashlib.blake2b(f'{org}/{bucket}'.encode(), digest_size=8).hexdigest()}"
 
     @functools.cached_property
@@ -162,7 +163,7 @@ class InfluxMetricStore(MetricStore):
         return SeriesColumns(window, np.full(len(window), np.nan), np.zeros(len(window), np.uint8))
 
     def mark(self) -> Mark:
-        place = self._seen.new_place(self._microseconds())
+        place = self._places.next(self._microseconds())
         self._seen.remember(place, self._announcements(place))
         return make_mark(self._identity, place)
 
@@ -181,7 +182,7 @@ class InfluxMetricStore(MetricStore):
             for window, metrics in to_read(self._seen.unseen(place, announcements))
             if window.end > oldest
         ]
-        following = self._seen.new_place(now)
+        following = self._places.next(now)
         self._seen.remember(following, announcements)
         return Changes(ordered(Points.concatenate(batches)), make_mark(self._identity, following))
 
@@ -243,8 +244,9 @@ class InfluxMetricStore(MetricStore):
         return found
 
     def _moment(self) -> tuple[int, int]:
-        """A nanosecond and a lane that no other write has."""
-        return self._microseconds() * 1000 + secrets.randbelow(1000), secrets.randbelow(_LANES)
+        """A nanosecond and a lane that no other write has: surely none of this process, hardly one of another."""
+        wished = self._microseconds() * 1000 + secrets.randbelow(1000)
+        return self._moments.next(wished), secrets.randbelow(_LANES)
 
     def _microseconds(self) -> int:
         return int(self._clock.now() * 1e6)

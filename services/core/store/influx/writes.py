@@ -43,19 +43,26 @@ def announced(points: Points) -> tuple[Window, tuple[str, ...]]:
     return window, tuple(sorted(metrics)) if len(metrics) <= _FEW_METRICS else ()
 
 
+class Rising:
+    """Numbers that rise: no two threads of a process are given the same, however slowly its clock moves."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest = 0
+
+    def next(self, wished: int) -> int:
+        """Return the wished number, or the next one that is greater than every number given before."""
+        with self._lock:
+            self._newest = max(self._newest + 1, wished)
+            return self._newest
+
+
 class SeenWrites:
     """Which finished writes were seen when a mark was made; for marks of this process, the newest ones."""
 
     def __init__(self) -> None:
         self._by_mark: OrderedDict[int, frozenset[str]] = OrderedDict()
         self._lock = threading.Lock()
-        self._newest = 0
-
-    def new_place(self, microseconds: int) -> int:
-        """A place for a mark at this moment, later than every place given before."""
-        with self._lock:
-            self._newest = max(self._newest + 1, microseconds)
-            return self._newest
 
     def remember(self, place: int, announcements: Iterable[Announcement]) -> None:
         """Note what is done by the time of this mark."""
