@@ -19,11 +19,11 @@ from benchmarks.options import Options
 from benchmarks.report import Report, Table, number
 from benchmarks.servers import MissingPeerError, Victoria, bodies, fetch, program, scratch, victoria
 from benchmarks.statistics import Bound, Goal, Spread, ratios
-from services.alerter.columns_of import block_of
-from services.alerter.evaluation import Block
-from services.alerter.evaluator import Evaluator, slots_kept
-from services.alerter.recent import Recent
-from services.alerter.replaying import replay
+from services.alerter.evaluation.columns_of import block_of
+from services.alerter.evaluation.steps import Block
+from services.alerter.live.evaluator import Evaluator, slots_kept
+from services.alerter.live.recent import Recent
+from services.alerter.trial.replaying import replay
 from services.core.breach_documents import AlertState
 from services.core.model import (
     DAY_SLOTS,

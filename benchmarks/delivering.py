@@ -25,7 +25,7 @@ from benchmarks.options import Options
 from benchmarks.report import Report, Table, number
 from benchmarks.servers import scratch
 from benchmarks.statistics import Bound, Goal, Spread, percentile
-from services.alerter.rulebook import RuleBook
+from services.alerter.rules.rulebook import RuleBook
 from services.alerter.server import open_alert_server, open_alerter
 from services.core.breach_documents import AlertState, state_text
 from services.core.breaches import Checkpoint, Event, EventKind, LogEntry, Position, Severity, Subject

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from services import wiring
-from services.alerter.leading import AlwaysLeads
+from services.alerter.leadership.leading import AlwaysLeads
 from services.alerter.server import open_alerter
 from services.collector import backfill
 from services.collector.collecting import Collector

@@ -89,8 +89,8 @@ def test(files: tuple[Path, ...], *, verbose: bool) -> None:
 
     Exit codes: 0 all pass, 1 some fail, 2 a file has mistakes.
     """
-    from services.alerter.rule_test_file import read_rule_tests
-    from services.alerter.rule_tests import run
+    from services.alerter.trial.rule_test_file import read_rule_tests
+    from services.alerter.trial.rule_tests import run
     from services.core.errors import InvalidSettingError
 
     passed, failed, wrong = 0, 0, False

@@ -21,9 +21,9 @@ from services.core.store import opening
 from services.core.store.base import MetricStore
 
 if TYPE_CHECKING:  # a collector's run need not load what only the alerter uses
-    from services.alerter.leading import Leadership
-    from services.alerter.status_writing import Reported
-    from services.alerter.webhooks import Receiver
+    from services.alerter.leadership.leading import Leadership
+    from services.alerter.notifying.webhooks import Receiver
+    from services.alerter.rules.status_writing import Reported
     from services.core.catalog.cluster import Cluster
     from services.core.catalog.rule_source import RuleSource
 
@@ -67,8 +67,8 @@ def cluster_side(settings: Settings) -> Iterator[dict[str, Any]]:
     if alerter.lease is None and IN_CLUSTER not in (settings.catalog, alerter.rules):
         yield {}
         return
-    from services.alerter.lease import KubernetesLease, LeaseLeadership
-    from services.alerter.status_writing import Reported
+    from services.alerter.leadership.lease import KubernetesLease, LeaseLeadership
+    from services.alerter.rules.status_writing import Reported
     from services.collector.exchanges.registry import EXCHANGE_NAMES
     from services.core.catalog.cluster import WatchedResources
     from services.core.catalog.resources import ALERT_RULES, MARKETS
@@ -142,8 +142,8 @@ def alerter_arguments(
 
     Raises InvalidSettingError for a rules file or a webhook's secret that is no good.
     """
-    from services.alerter.heartbeat import Switch
-    from services.alerter.rulebook import RuleBook
+    from services.alerter.notifying.heartbeat import Switch
+    from services.alerter.rules.rulebook import RuleBook
     from services.core.catalog.rule_source import FileRules, FixedRules
     from services.core.catalog.rules_file import read_rules
     from services.core.clock import SystemClock
@@ -180,7 +180,7 @@ def alerter_arguments(
 
 
 def _receiver(name: str, webhook: WebhookSettings) -> Receiver:
-    from services.alerter.webhooks import Receiver
+    from services.alerter.notifying.webhooks import Receiver
     from services.core.breaches import Severity
 
     return Receiver(

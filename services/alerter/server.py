@@ -16,21 +16,21 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from services.alerter.counting import BreachTally
-from services.alerter.dead_letters import DeadLetters
-from services.alerter.engine import GRACE_SECONDS, Engine
-from services.alerter.evidence import Evidence
-from services.alerter.following import BEHIND_SECONDS, BreachBroadcast, LogFollower
-from services.alerter.heartbeat import Switch
-from services.alerter.leading import AlwaysLeads, Duties, Leadership
-from services.alerter.notifying import Notifier
-from services.alerter.rulebook import RuleBook
+from services.alerter.leadership.leading import AlwaysLeads, Duties, Leadership
+from services.alerter.live.engine import GRACE_SECONDS, Engine
+from services.alerter.notifying.dead_letters import DeadLetters
+from services.alerter.notifying.heartbeat import Switch
+from services.alerter.notifying.notifier import Notifier
+from services.alerter.notifying.silences import Silences
+from services.alerter.notifying.webhooks import Receiver
+from services.alerter.rules.counting import BreachTally
+from services.alerter.rules.evidence import Evidence
+from services.alerter.rules.rulebook import RuleBook
+from services.alerter.rules.status_writing import Reported, StatusWriter
 from services.alerter.servicer import SERVICE, AlertServicer
 from services.alerter.servicer_notifying import NotifyingMethods
 from services.alerter.servicer_rules import RuleMethods
-from services.alerter.silences import Silences
-from services.alerter.status_writing import Reported, StatusWriter
-from services.alerter.webhooks import Receiver
+from services.alerter.streams.following import BEHIND_SECONDS, BreachBroadcast, LogFollower
 from services.core.broadcasting import QUEUE_BATCHES
 from services.core.clock import Clock, SystemClock
 from services.core.rpc.access import OPEN, Protection

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 
 from tickwatch.v1 import alert_pb2 as wire
 
-from services.alerter.filtering import EventFilter
-from services.alerter.following import BreachBroadcast, LogFollower
-from services.alerter.listing import ListQuery, list_breaches
 from services.alerter.servicer_notifying import NotifyingMethods
 from services.alerter.servicer_rules import RuleMethods
-from services.alerter.streaming import BreachQuery, BreachStreams
+from services.alerter.streams.filtering import EventFilter
+from services.alerter.streams.following import BreachBroadcast, LogFollower
+from services.alerter.streams.listing import ListQuery, list_breaches
+from services.alerter.streams.streaming import BreachQuery, BreachStreams
 from services.core.breach_documents import OpenEpisode
 from services.core.breaches import LogEntry, Position
 from services.core.errors import InvalidInputError, InvalidPageTokenError

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from tickwatch.v1 import alert_pb2 as wire
 
-from services.alerter.dead_letters import DeadLetter, DeadLetters, LetterKey
-from services.alerter.silences import Silence, Silences
+from services.alerter.notifying.dead_letters import DeadLetter, DeadLetters, LetterKey
+from services.alerter.notifying.silences import Silence, Silences
 from services.core.errors import InvalidInputError, InvalidPageTokenError
 from services.core.rpc import convert_alerts
 from services.core.rpc.convert import from_wire_message, to_wire_moment

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from google.protobuf.timestamp_pb2 import Timestamp
 from tickwatch.v1 import alert_pb2 as wire
 
-from services.alerter.evidence import Evidence, RuleStatus
-from services.alerter.explanations import Standing
-from services.alerter.following import LogFollower
+from services.alerter.rules.evidence import Evidence, RuleStatus
 from services.alerter.servicer_notifying import to_wire_silence
+from services.alerter.streams.following import LogFollower
+from services.alerter.trial.explanations import Standing
 from services.core.errors import InvalidInputError
 from services.core.model import Metric, Series, Slot
 from services.core.rpc import convert_alerts

@@ -7,9 +7,9 @@ from dataclasses import fields
 
 import pytest
 
-from services.alerter.explanations import Standing
-from services.alerter.rule_test_file import read_rule_tests
-from services.alerter.rule_tests import FIELDS, run
+from services.alerter.trial.explanations import Standing
+from services.alerter.trial.rule_test_file import read_rule_tests
+from services.alerter.trial.rule_tests import FIELDS, run
 from services.cli import cli
 from services.core.catalog.rules_file import read_rules
 from services.core.rules import DEFAULT_RULES, PLACEHOLDERS, Frozen, Missing, Ratio, Rule, Threshold

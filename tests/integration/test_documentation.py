@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import click
 import pytest
 
-from services.alerter.reevaluation import withdrawal
+from services.alerter.live.reevaluation import withdrawal
 from services.cli import cli
 from services.core.catalog.rules_file import read_rules
 from services.helping import Command

@@ -15,12 +15,12 @@ from email.utils import formatdate
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.alerter import delivering
-from services.alerter.dead_letters import QUEUED_KIND, DeadLetter, DeadLetters
-from services.alerter.delivering import CURSOR_KIND, Deliverer
-from services.alerter.heartbeat import Switch
-from services.alerter.notifying import HttpSender, Notifier
-from services.alerter.webhooks import Receiver
+from services.alerter.notifying import delivering
+from services.alerter.notifying.dead_letters import QUEUED_KIND, DeadLetter, DeadLetters
+from services.alerter.notifying.delivering import CURSOR_KIND, Deliverer
+from services.alerter.notifying.heartbeat import Switch
+from services.alerter.notifying.notifier import HttpSender, Notifier
+from services.alerter.notifying.webhooks import Receiver
 from services.core.breach_documents import event_from_document
 from services.core.breaches import Event, LogEntry, Severity
 from services.core.clock import ManualClock

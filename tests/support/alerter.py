@@ -12,9 +12,9 @@ import grpc
 from tickwatch.v1 import alert_pb2 as wire
 from tickwatch.v1 import alert_pb2_grpc
 
-from services.alerter.filtering import ends_episode
-from services.alerter.rulebook import RuleBook
+from services.alerter.rules.rulebook import RuleBook
 from services.alerter.server import AlertServer, open_alert_server
+from services.alerter.streams.filtering import ends_episode
 from services.core.breach_documents import AlertState, OpenEpisode, state_from_text, state_text
 from services.core.breaches import (
     Checkpoint,

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from services.alerter.engine import Engine
-from services.alerter.rulebook import RuleBook
+from services.alerter.live.engine import Engine
+from services.alerter.rules.rulebook import RuleBook
 from services.alerter.server import open_alerter
 from services.collector.exchanges.base import ExchangeOptions
 from services.collector.exchanges.registry import build_exchange

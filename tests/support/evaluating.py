@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from services.alerter.evaluation import Block, State, history, open_episodes, restore, step
-from services.alerter.events import to_events
-from services.alerter.series_text import series_values
+from services.alerter.evaluation.events import to_events
+from services.alerter.evaluation.steps import Block, State, history, open_episodes, restore, step
+from services.alerter.trial.series_text import series_values
 from services.core.breach_documents import OpenEpisode
 from services.core.breaches import Event
 from services.core.model import Floats, Measure, Series, Slot

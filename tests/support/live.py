@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from services.alerter.engine import Engine
-from services.alerter.evaluation import Block, history, restore, step
-from services.alerter.events import event_order, to_events
-from services.alerter.rulebook import RuleBook, RuleSet
+from services.alerter.evaluation.events import event_order, to_events
+from services.alerter.evaluation.steps import Block, history, restore, step
+from services.alerter.live.engine import Engine
+from services.alerter.rules.rulebook import RuleBook, RuleSet
 from services.core.breach_documents import AlertState, event_document, state_from_text
 from services.core.breaches import Event, EventKind, Position
 from services.core.clock import ManualClock

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 import tickwatch
 
-from services.alerter.cursors import cursor_text
+from services.alerter.streams.cursors import cursor_text
 from services.core.breaches import Position, ResolvedReason, Subject
 from services.core.model import Slot
 from services.core.streaming import WatchTimes

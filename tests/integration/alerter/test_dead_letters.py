@@ -6,7 +6,7 @@ import pytest
 import tickwatch
 from tickwatch.v1 import alert_pb2 as wire
 
-from services.alerter.dead_letters import DeadLetters
+from services.alerter.notifying.dead_letters import DeadLetters
 from tests.support.alerter import LogWriter, many, serve
 from tests.support.query import NOW, failure, make_store
 

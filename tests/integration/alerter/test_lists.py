@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tickwatch.v1 import alert_pb2 as wire
 
-from services.alerter import listing
+from services.alerter.streams import listing
 from services.core.breaches import Severity
 from tests.support.alerter import AlertService, LogWriter, breach, many, resolved, serve, withdrawn
 from tests.support.query import LAST, failure, make_store

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from tickwatch.v1 import alert_pb2 as wire
 
-from services.alerter.events import event_order
+from services.alerter.evaluation.events import event_order
 from services.core.breaches import EventKind
 from services.core.catalog.base import Market
 from services.core.model import SLOT_SECONDS, Measure, Series

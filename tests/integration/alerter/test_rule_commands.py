@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from services.alerter.dead_letters import DeadLetters
+from services.alerter.notifying.dead_letters import DeadLetters
 from services.core.catalog.base import Market
 from services.core.model import Measure, Points, Quality, Series, slot_time
 from services.core.rules import Missing, Ratio, Rule, Selector

@@ -12,8 +12,8 @@ from google.rpc import error_details_pb2, status_pb2
 from tickwatch.v1 import alert_pb2 as wire
 from tickwatch.v1 import alert_pb2_grpc, query_pb2
 
-from services.alerter import following
-from services.alerter.cursors import cursor_text
+from services.alerter.streams import following
+from services.alerter.streams.cursors import cursor_text
 from services.core.breaches import EventKind, Position, ResolvedReason, Severity, Subject
 from services.core.clock import ManualClock
 from services.core.errors import StoreUnavailableError
@@ -157,7 +157,7 @@ async def test_what_memory_has_forgotten_comes_from_the_store(store, writer, mon
     """A cursor from before everything that the server keeps is resumed from the store, page by page."""
     start = cursor_text(store.breach_log.log_id(), writer.end)
     monkeypatch.setattr(following, "RECENT_ENTRIES", 10)
-    monkeypatch.setattr("services.alerter.streaming.PAGE_ENTRIES", 7)
+    monkeypatch.setattr("services.alerter.streams.streaming.PAGE_ENTRIES", 7)
     monkeypatch.setattr(following, "PAGE_ENTRIES", 7)
     entries = [entry for slot in range(5) for entry in writer.append(*many(10, LAST + slot), evaluated=LAST + slot)]
     async with serve(store) as service:

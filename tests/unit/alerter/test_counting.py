@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.alerter import counting
-from services.alerter.counting import BreachTally, RuleCount
+from services.alerter.rules import counting
+from services.alerter.rules.counting import BreachTally, RuleCount
 from services.core.breaches import LogEntry, Position
 from services.core.errors import StoreUnavailableError
 from services.core.model import Slot

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.alerter.electing import RELEASED_SECONDS, Candidate, FoundLease, LeaseRecord, LeaseTimes
+from services.alerter.leadership.electing import RELEASED_SECONDS, Candidate, FoundLease, LeaseRecord, LeaseTimes
 from services.core.clock import ManualClock
 from services.core.errors import ClusterUnavailableError, LeaseMovedError
 

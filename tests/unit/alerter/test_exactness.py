@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.alerter.evaluation import Block, history, open_episodes, restore, step
-from services.alerter.events import to_events
-from services.alerter.means import window_sums
+from services.alerter.evaluation.events import to_events
+from services.alerter.evaluation.means import window_sums
+from services.alerter.evaluation.steps import Block, history, open_episodes, restore, step
 from services.core.breach_documents import event_text
 from services.core.rules import Frozen, Missing, Ratio, RatioMode, Rule, Threshold
 from tests.support.evaluating import START, Evaluated, block_of, named, same_state

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.alerter.evaluation import Block, open_episodes, restore, step
-from services.alerter.events import to_events
-from services.alerter.explaining import Question, explain
-from services.alerter.explanations import Explanation, Standing
+from services.alerter.evaluation.events import to_events
+from services.alerter.evaluation.steps import Block, open_episodes, restore, step
+from services.alerter.trial.explaining import Question, explain
+from services.alerter.trial.explanations import Explanation, Standing
 from services.core.breaches import EventKind
 from services.core.model import Slot, Window
 from services.core.rules import Frozen, Missing, Ratio, RatioMode, Rule, Threshold

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.alerter import replaying
-from services.alerter.evaluation import Block, history
-from services.alerter.replaying import Replay, replay, selected
+from services.alerter.evaluation.steps import Block, history
+from services.alerter.trial import replaying
+from services.alerter.trial.replaying import Replay, replay, selected
 from services.core.model import Measure, Series, Slot, Window
 from services.core.rules import Frozen, Missing, Ratio, Rule, Selector, Threshold
 from tests.support.evaluating import START, Evaluated, named

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.alerter.rule_test_file import read_rule_tests
-from services.alerter.rule_tests import run
+from services.alerter.trial.rule_test_file import read_rule_tests
+from services.alerter.trial.rule_tests import run
 from services.core.errors import InvalidSettingError
 from services.core.model import slot_time
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.alerter.rulebook import RuleBook
+from services.alerter.rules.rulebook import RuleBook
 from services.core.catalog.base import Catalog, FixedCatalog, Market
 from services.core.catalog.rule_source import FileRules, FixedRules
 from services.core.clock import ManualClock

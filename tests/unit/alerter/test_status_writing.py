@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.alerter.counting import BreachTally
-from services.alerter.status_writing import Reported, StatusWriter
+from services.alerter.rules.counting import BreachTally
+from services.alerter.rules.status_writing import Reported, StatusWriter
 from services.core.catalog.watched import WatchedCatalog, WatchedRules
 from services.core.clock import ManualClock
 from services.core.errors import ClusterRefusedError, ClusterUnavailableError

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.alerter.engine import Engine
-from services.alerter.rulebook import RuleBook
+from services.alerter.live.engine import Engine
+from services.alerter.rules.rulebook import RuleBook
 from services.core.breach_documents import state_from_text
 from services.core.catalog.base import FixedCatalog
 from services.core.catalog.rule_source import FixedRules

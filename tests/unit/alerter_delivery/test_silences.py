@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from services.alerter.silences import KIND, Silences
+from services.alerter.notifying.silences import KIND, Silences
 from services.core.breaches import Event, Subject
 from services.core.clock import ManualClock
 from services.core.errors import InvalidInputError, SilenceNotFoundError

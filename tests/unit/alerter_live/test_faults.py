@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.alerter.following import BreachBroadcast, LogFollower
-from services.alerter.rulebook import RuleBook
+from services.alerter.rules.rulebook import RuleBook
+from services.alerter.streams.following import BreachBroadcast, LogFollower
 from services.core.breaches import EventKind
 from services.core.catalog.base import FixedCatalog, Market
 from services.core.catalog.rule_source import FileRules

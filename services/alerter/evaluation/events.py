@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.alerter.messages import message_of
-from services.alerter.states import BREACH, KINDS, REASONS, EventColumns, State
+from services.alerter.evaluation.messages import message_of
+from services.alerter.evaluation.states import BREACH, KINDS, REASONS, EventColumns, State
 from services.core.breach_documents import OpenEpisode
 from services.core.breaches import Event, EventKind, ResolvedReason, Subject
 from services.core.model import Slot

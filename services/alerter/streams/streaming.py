@@ -12,9 +12,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.alerter.cursors import cursor_text, read_cursor
-from services.alerter.filtering import EventFilter
-from services.alerter.following import (
+from services.alerter.streams.cursors import cursor_text, read_cursor
+from services.alerter.streams.filtering import EventFilter
+from services.alerter.streams.following import (
     PAGE_ENTRIES,
     BreachBatch,
     BreachSubscriber,

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.alerter.webhooks import Outcome, Send, unsaid
+from services.alerter.notifying.webhooks import Outcome, Send, unsaid
 from services.core.clock import Clock
 from services.core.telemetry import NotifierMetrics
 

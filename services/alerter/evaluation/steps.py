@@ -15,7 +15,7 @@ Pure: no clock, no I/O, no store, no wire format. Event time alone counts.
     open_episodes(state, rule) -> tuple[OpenEpisode, ...]
         What a checkpoint must remember: `restore` with these and the points gives the same state.
 
-`services.alerter.events` makes `Event`s of `EventColumns`, ends the episodes of what is removed, and orders events.
+`events`, beside it, makes `Event`s of `EventColumns`, ends the episodes of what is removed, and orders events.
 A missing rule is given the expected series; its series of one exchange advance together, to the least `through`.
 """
 
@@ -26,12 +26,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from services.alerter.episodes import Course, Episodes
-from services.alerter.events import opening_event
-from services.alerter.frozen import count_frozen, run_frozen
-from services.alerter.judging import Verdicts, judge_ratio, judge_threshold, limits_of, means_at
-from services.alerter.missing import count_missing, run_missing
-from services.alerter.states import (
+from services.alerter.evaluation.episodes import Course, Episodes
+from services.alerter.evaluation.events import opening_event
+from services.alerter.evaluation.frozen import count_frozen, run_frozen
+from services.alerter.evaluation.judging import Verdicts, judge_ratio, judge_threshold, limits_of, means_at
+from services.alerter.evaluation.missing import count_missing, run_missing
+from services.alerter.evaluation.states import (
     REASONS,
     RESOLVED,
     STALE_SLOTS,

@@ -17,10 +17,10 @@ from typing import Self
 
 import httpx
 
-from services.alerter.dead_letters import DeadLetters
-from services.alerter.delivering import Deliverer
-from services.alerter.heartbeat import Heartbeat, Switch
-from services.alerter.webhooks import Answer, Outcome, Receiver
+from services.alerter.notifying.dead_letters import DeadLetters
+from services.alerter.notifying.delivering import Deliverer
+from services.alerter.notifying.heartbeat import Heartbeat, Switch
+from services.alerter.notifying.webhooks import Answer, Outcome, Receiver
 from services.core.clock import Clock
 from services.core.errors import StoreError
 from services.core.http_text import retry_after_seconds, status_words

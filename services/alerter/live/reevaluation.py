@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.alerter.columns_of import block_of
-from services.alerter.evaluation import history, open_episodes, restore, step
-from services.alerter.events import event_order, to_events
-from services.alerter.logged import LoggedEvents
-from services.alerter.states import STALE_SLOTS, subject_of
+from services.alerter.evaluation.columns_of import block_of
+from services.alerter.evaluation.events import event_order, to_events
+from services.alerter.evaluation.states import STALE_SLOTS, subject_of
+from services.alerter.evaluation.steps import history, open_episodes, restore, step
+from services.alerter.live.logged import LoggedEvents
 from services.core.breach_documents import OpenEpisode
 from services.core.breaches import Event, EventKind, Subject
 from services.core.model import Series, Slot, Slots, Window

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.alerter.counting import BreachTally, ReadBefore
+from services.alerter.rules.counting import BreachTally, ReadBefore
 from services.core.catalog.resources import Object, alert_rule_status, market_status, name_of
 from services.core.catalog.watched import WatchedCatalog, WatchedRules
 from services.core.clock import Clock

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from services.alerter.columns_of import points_of, select
-from services.alerter.evaluator import Evaluator, Watched, slots_kept
-from services.alerter.logged import LoggedEvents
-from services.alerter.recent import Recent
-from services.alerter.reevaluation import evaluate_again, withdrawal
-from services.alerter.rulebook import RuleBook
+from services.alerter.evaluation.columns_of import points_of, select
+from services.alerter.live.evaluator import Evaluator, Watched, slots_kept
+from services.alerter.live.logged import LoggedEvents
+from services.alerter.live.recent import Recent
+from services.alerter.live.reevaluation import evaluate_again, withdrawal
+from services.alerter.rules.rulebook import RuleBook
 from services.core.breach_documents import AlertState, state_from_text, state_text
 from services.core.breaches import Checkpoint, Event, LogEntry, Position
 from services.core.clock import Clock

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.alerter.evaluation import Block, EventColumns, history, lookback, restore, step
-from services.alerter.events import to_events
+from services.alerter.evaluation.events import to_events
+from services.alerter.evaluation.steps import Block, EventColumns, history, lookback, restore, step
 from services.core.breach_documents import NO_HISTORY
 from services.core.breaches import Event
 from services.core.model import DAY_SLOTS, Series, Slot, Window

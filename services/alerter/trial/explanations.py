@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.alerter.messages import duration_text, number_text, time_text
+from services.alerter.evaluation.messages import duration_text, number_text, time_text
 from services.core.breaches import Event, EventKind
 from services.core.model import Series, Slot
 from services.core.rules import Frozen, Missing, Ratio, Rule, Threshold

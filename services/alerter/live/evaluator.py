@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.alerter.evaluation import Block, State, history, open_episodes, restore, step
-from services.alerter.events import event_order, removal_event, to_events
-from services.alerter.recent import Recent
-from services.alerter.states import STALE_SLOTS
+from services.alerter.evaluation.events import event_order, removal_event, to_events
+from services.alerter.evaluation.states import STALE_SLOTS
+from services.alerter.evaluation.steps import Block, State, history, open_episodes, restore, step
+from services.alerter.live.recent import Recent
 from services.core.breach_documents import AlertState, OpenEpisode
 from services.core.breaches import Event, Subject
 from services.core.model import DAY_SLOTS, Indices, Points, Series, Slot, Slots, WindowColumns

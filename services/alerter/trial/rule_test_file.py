@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from services.alerter.rule_tests import FIELDS, KINDS, REASONS, Expected, RuleTest
-from services.alerter.series_text import series_values
-from services.alerter.states import subject_of
+from services.alerter.evaluation.states import subject_of
+from services.alerter.trial.rule_tests import FIELDS, KINDS, REASONS, Expected, RuleTest
+from services.alerter.trial.series_text import series_values
 from services.core.breaches import Subject
 from services.core.catalog.rules_file import RulesReading, read_rules
 from services.core.documents import Node, load_document

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from services.alerter.cursors import cursor_text
+from services.alerter.streams.cursors import cursor_text
 from services.core.breach_documents import AlertState, state_from_text
 from services.core.breaches import Checkpoint, LogEntry, Position
 from services.core.broadcasting import Batch, Broadcast, Subscriber

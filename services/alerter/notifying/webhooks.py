@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from services.alerter.filtering import changes_episode
+from services.alerter.streams.filtering import changes_episode
 from services.core.breach_documents import event_document
 from services.core.breaches import Event, Severity
 

@@ -16,8 +16,8 @@ import json
 import logging
 from collections.abc import Sequence
 
-from services.alerter.dead_letters import DeadLetter, DeadLetters
-from services.alerter.webhooks import Answer, Outcome, Receiver, Send, pause_seconds
+from services.alerter.notifying.dead_letters import DeadLetter, DeadLetters
+from services.alerter.notifying.webhooks import Answer, Outcome, Receiver, Send, pause_seconds
 from services.core.breach_documents import AlertState, state_from_text
 from services.core.breaches import Event, LogEntry, Position
 from services.core.clock import Clock

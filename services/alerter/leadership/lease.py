@@ -16,7 +16,14 @@ from typing import Any
 
 from kubernetes import client
 
-from services.alerter.electing import RELEASED_SECONDS, Candidate, FoundLease, LeaseRecord, LeaseStore, LeaseTimes
+from services.alerter.leadership.electing import (
+    RELEASED_SECONDS,
+    Candidate,
+    FoundLease,
+    LeaseRecord,
+    LeaseStore,
+    LeaseTimes,
+)
 from services.core.catalog.cluster import Cluster, cluster_errors
 from services.core.clock import Clock, SystemClock
 from services.core.errors import ClusterError, LeaseMovedError

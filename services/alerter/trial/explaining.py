@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.alerter.evaluation import Block, State, history, restore, step
-from services.alerter.events import to_events
-from services.alerter.explanations import Explanation, Numbers, Standing, sentence
-from services.alerter.judging import limits_of, means_at
-from services.alerter.states import STALE_SLOTS, ratio_of, subject_of
+from services.alerter.evaluation.events import to_events
+from services.alerter.evaluation.judging import limits_of, means_at
+from services.alerter.evaluation.states import STALE_SLOTS, ratio_of, subject_of
+from services.alerter.evaluation.steps import Block, State, history, restore, step
+from services.alerter.trial.explanations import Explanation, Numbers, Standing, sentence
 from services.core.breach_documents import NO_HISTORY, OpenEpisode
 from services.core.breaches import EventKind, Subject, episode_id
 from services.core.model import DAY_SLOTS, Series, Slot, Window

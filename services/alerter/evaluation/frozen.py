@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.alerter.states import (
+from services.alerter.evaluation.states import (
     BREACH,
     RESOLVED,
     STALE,

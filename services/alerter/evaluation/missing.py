@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.alerter.states import BREACH, RESOLVED, Counts, EventColumns, Flags, Places, Rows
+from services.alerter.evaluation.states import BREACH, RESOLVED, Counts, EventColumns, Flags, Places, Rows
 from services.core.breaches import ResolvedReason
 from services.core.model import Floats, Slots
 

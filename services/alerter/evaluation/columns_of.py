@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.alerter.evaluation import Block
-from services.alerter.states import Flags
+from services.alerter.evaluation.states import Flags
+from services.alerter.evaluation.steps import Block
 from services.core.model import Points, Series, Window, WindowColumns
 from services.core.store.base import MetricReader
 

@@ -12,15 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from services.alerter import explaining, replaying
-from services.alerter.columns_of import block_of
-from services.alerter.counting import BreachTally, RuleCount
-from services.alerter.evaluation import Block
-from services.alerter.explaining import Question
-from services.alerter.explanations import Explanation, not_selected
-from services.alerter.replaying import Replay
-from services.alerter.rulebook import RuleBook, RuleSet, near
-from services.alerter.silences import Silence, Silences
+from services.alerter.evaluation.columns_of import block_of
+from services.alerter.evaluation.steps import Block
+from services.alerter.notifying.silences import Silence, Silences
+from services.alerter.rules.counting import BreachTally, RuleCount
+from services.alerter.rules.rulebook import RuleBook, RuleSet, near
+from services.alerter.trial import explaining, replaying
+from services.alerter.trial.explaining import Question
+from services.alerter.trial.explanations import Explanation, not_selected
+from services.alerter.trial.replaying import Replay
 from services.core.breach_documents import AlertState
 from services.core.breaches import Subject
 from services.core.clock import Clock

@@ -12,8 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.alerter.means import window_sums
-from services.alerter.states import STALE_SLOTS, Block, Counts, Flags, Places, Stretch, ratio_of
+from services.alerter.evaluation.means import window_sums
+from services.alerter.evaluation.states import STALE_SLOTS, Block, Counts, Flags, Places, Stretch, ratio_of
 from services.core.model import Floats, Slots
 from services.core.rules import Ratio, Threshold
 

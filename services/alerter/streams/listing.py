@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.alerter.filtering import EventFilter
-from services.alerter.following import PAGE_ENTRIES
+from services.alerter.streams.filtering import EventFilter
+from services.alerter.streams.following import PAGE_ENTRIES
 from services.core.breaches import Event, Position
 from services.core.errors import InvalidInputError
 from services.core.model import Slot, slot_time

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.alerter.evaluation import Block, history, restore, step
-from services.alerter.events import to_events
-from services.alerter.filtering import changes_episode
-from services.alerter.messages import number_text
+from services.alerter.evaluation.events import to_events
+from services.alerter.evaluation.messages import number_text
+from services.alerter.evaluation.steps import Block, history, restore, step
+from services.alerter.streams.filtering import changes_episode
 from services.core.breaches import Event, EventKind, ResolvedReason, Subject
 from services.core.model import Floats, Series, Slot
 from services.core.rules import Rule

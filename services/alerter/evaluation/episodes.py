@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.alerter.judging import Verdicts
-from services.alerter.states import (
+from services.alerter.evaluation.judging import Verdicts
+from services.alerter.evaluation.states import (
     BREACH,
     RESOLVED,
     STALE,
