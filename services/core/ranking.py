@@ -18,6 +18,10 @@ from services.core.model import Floats
 
 Counts = NDArray[np.int64]
 
+_LEAST_SHARE = 1e-3
+"""Squares about the first point less those of its distance from the mean are the squares about the mean. Where these
+are a smaller share, the subtraction would leave fewer than ten digits of them, and they are summed by themselves."""
+
 
 class Statistic(enum.StrEnum):
     """By what metrics are ranked; all are sample forms (n - 1), as Flux and SQL `stddev` are."""
@@ -87,20 +91,18 @@ def _deviations(rows: Floats, work: Floats) -> tuple[Floats, Floats, Counts]:
     sums = work.sum(axis=1)
     holed = np.flatnonzero(np.isnan(sums))
     if len(holed):
-        parts = rows[holed]
-        present = ~np.isnan(parts)
+        present = ~np.isnan(rows[holed])
         counts[holed] = present.sum(axis=1)
-        first[holed] = parts[np.arange(len(holed)), present.argmax(axis=1)]
-        parts -= first[holed, None]
-        np.copyto(parts, 0.0, where=~present)
-        sums[holed] = parts.sum(axis=1)
-        parts -= (sums[holed] / counts[holed])[:, None]
-        np.copyto(parts, 0.0, where=~present)
+        first[holed] = rows[holed, present.argmax(axis=1)]
+        work[holed] = np.where(present, rows[holed] - first[holed, None], 0.0)
+        sums[holed] = work[holed].sum(axis=1)
     shifts = sums / counts
-    work -= shifts[:, None]
-    if len(holed):
-        work[holed] = parts
-    squares = np.einsum("ij,ij->i", work, work)
+    of_shift = sums * shifts
+    squares = np.einsum("ij,ij->i", work, work) - of_shift
+    lost = np.flatnonzero(~(squares >= _LEAST_SHARE * of_shift))
+    if len(lost):
+        away = np.where(np.isnan(rows[lost]), 0.0, work[lost] - shifts[lost, None])
+        squares[lost] = np.einsum("ij,ij->i", away, away)
     deviations = np.sqrt(squares / (counts - 1))
     deviations[counts < 2] = np.nan  # noqa: PLR2004 - a deviation needs two points
     return deviations, first + shifts, counts

@@ -64,14 +64,14 @@ def encode_rankings(rankings: Iterable[Ranking], slots: int) -> bytes:
     """Encode `RankMetricsResponse.rankings` of a window of so many slots; to be appended to as the above."""
     tails: dict[int, bytes] = {}
     parts: list[bytes] = []
-    for ranking in rankings:
-        count = ranking.point_count
+    row_tag, name_tag, rank_tag, value_tag = _tag(1, _LENGTH), _tag(1, _LENGTH), _tag(2, _VARINT), _tag(3, _FIXED64)
+    for metric, rank, value, count in rankings:
         if count not in tails:
             tails[count] = _tag(4, _VARINT) + varint(count) + _tag(5, _FIXED64) + _DOUBLE(count / slots)
-        value = _DOUBLE(ranking.value)
-        shown = b"" if value == _ZERO else _tag(3, _FIXED64) + value
-        rank = _tag(2, _VARINT) + varint(ranking.rank)
-        parts.append(_message(1, _text(1, ranking.metric) + rank + shown + tails[count]))
+        name, packed = metric.encode(), _DOUBLE(value)
+        shown = b"" if packed == _ZERO else value_tag + packed
+        body = name_tag + varint(len(name)) + name + rank_tag + varint(rank) + shown + tails[count]
+        parts += (row_tag, varint(len(body)), body)
     return b"".join(parts)
 
 

@@ -188,7 +188,7 @@ class Querying:
         columns = (board.names[page], board.ranks[page], board.values[page], board.counts[page])
         return Rankings(
             window,
-            tuple(Ranking(*row) for row in zip(*columns, strict=True)),
+            tuple(map(Ranking._make, zip(*columns, strict=True))),
             start + limit < len(board.names),
             len(board.names),
             board.unranked if query.after is None else (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.core.model import DAY_SLOTS, Floats, Measure, Metric, Slot, Window
 from services.core.ranking import Statistic
@@ -74,9 +75,8 @@ class RankQuery:
     after: tuple[float, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """One metric's place."""
+class Ranking(NamedTuple):
+    """One metric's place; a tuple, because a page has thousands of them."""
 
     metric: str
     rank: int

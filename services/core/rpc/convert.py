@@ -21,6 +21,7 @@ _TMessage = TypeVar("_TMessage", bound=Message)
 
 _NANOS = 1_000_000_000
 _LENGTH_DELIMITED = 2
+_ONE_BYTE = tuple(bytes((number,)) for number in range(0x80))
 
 MEASURE_TO_WIRE: dict[Measure, wire.Measure.ValueType] = {
     Measure.PRICE: wire.MEASURE_PRICE,
@@ -129,6 +130,8 @@ def packed_doubles(field_number: int, values: Floats) -> bytes:
 
 def varint(number: int) -> bytes:
     """Encode a number that is not negative as protobuf's base-128 varint."""
+    if number < len(_ONE_BYTE):  # nearly all of them are lengths
+        return _ONE_BYTE[number]
     encoded = bytearray()
     while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
         encoded.append(number & 0x7F | 0x80)
