@@ -1,12 +1,14 @@
 """The client: arguments in, plain results out, and nothing of gRPC between.
 
 It knows the contract (`tickwatch.v1`), not the implementation. numpy, which takes longer to be imported than all else
-together, is imported by the first answer that has columns: lists and rankings have none.
+together, is imported when somebody reads the first array: lists and rankings have none.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import sys
+from array import array
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -85,16 +87,12 @@ class Client(Connection):
                 aggregation=choice("aggregation", aggregation, wire.Aggregation),
             ),
         )
-        import numpy as np  # noqa: PLC0415  # see above
-
-        values = np.asarray(response.values, np.float64)
-        values.flags.writeable = False
         return History(
             metric,
             measure,
             time_of(response.start_time),
             response.interval.ToTimedelta(),
-            values,
+            _floats(response.values),
             tuple(map(range_of, response.missing)),
             tuple(map(range_of, response.backfilled)),
             response.coverage,
@@ -187,6 +185,13 @@ def _metric(metric: wire.Metric) -> Metric:
             for summary in metric.measures
         ),
     )
+
+
+def _floats(values: Iterable[float]) -> array[float]:
+    """Copy a message's numbers; where numpy is loaded anyhow, ten times as fast by way of it."""
+    if (np := sys.modules.get("numpy")) is not None:
+        return array("d", np.asarray(values, np.float64).tobytes())
+    return array("d", values)
 
 
 def _batch(message: wire.WatchPointsResponse) -> PointBatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,8 +56,8 @@ class History:
     measure: str
     start: dt.datetime
     interval: dt.timedelta
-    values: Floats
-    """In the measure's unit, NaN where the interval has no point. Read-only."""
+    floats: array[float]
+    """The values as they came, for whoever does without numpy, which takes a while to be imported."""
     missing: tuple[TimeRange, ...]
     """The slots without a point."""
     backfilled: tuple[TimeRange, ...]
@@ -65,12 +66,19 @@ class History:
     """The share of the range's slots that have a point, from 0 to 1."""
 
     @property
+    def values(self) -> Floats:
+        """In the measure's unit, NaN where the interval has no point; a read-only view of `floats`."""
+        import numpy as np  # noqa: PLC0415  # as in `client`
+
+        return np.frombuffer(memoryview(self.floats).toreadonly(), np.float64)
+
+    @property
     def times(self) -> Times:
         """The start of each interval, in UTC, as datetime64[m]."""
         import numpy as np  # noqa: PLC0415  # as in `client`
 
         first = np.datetime64(self.start.replace(tzinfo=None), "m")
-        return first + np.arange(len(self.values)) * np.timedelta64(self.interval // dt.timedelta(minutes=1), "m")
+        return first + np.arange(len(self.floats)) * np.timedelta64(self.interval // dt.timedelta(minutes=1), "m")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import sys
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,36 @@ async def test_history_comes_as_numpy() -> None:
     )
     assert history.values.dtype == np.float64
     assert not history.values.flags.writeable
+    assert list(map(repr, history.floats)) == list(map(repr, history.values.tolist()))
     assert history.times.dtype == np.dtype("datetime64[m]")
     assert history.times[-1] == np.datetime64(LAST * 60, "s")
     assert len(history.times) == DAY_SLOTS
     assert len(part.values) == 6
     assert part.interval == dt.timedelta(minutes=10)
     assert part.times[1] - part.times[0] == np.timedelta64(10, "m")
+
+
+async def test_a_history_without_arrays_needs_no_numpy() -> None:
+    """Who reads `floats` has every value, holes included, and waits for no import of numpy."""
+    market = make_market(["SIM:AAA"], holes=0.1)
+    code = (
+        "import asyncio, sys, tickwatch\n"
+        "async def ask():\n"
+        "    async with tickwatch.Client(sys.argv[1]) as client:\n"
+        "        return await client.get_history('SIM:AAA', 'price')\n"
+        "floats = asyncio.run(ask()).floats\n"
+        "print('numpy' in sys.modules, *floats)"
+    )
+    async with serve(make_store(market)) as service:
+        asking = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, service.server.address, stdout=asyncio.subprocess.PIPE
+        )
+        told, _ = await asking.communicate()
+
+    loaded, *floats = told.decode().split()
+    expected = market.expected(Series("SIM:AAA", Measure.PRICE), Window.ending(LAST + 1))
+    assert loaded == "False"
+    assert floats == list(map(repr, expected.tolist()))
 
 
 async def test_lists_and_rankings_come_whole() -> None:
