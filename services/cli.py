@@ -323,7 +323,7 @@ def history(
             # Without an end the server knows best where the newest minute is; ask it, then step back from there.
             if last is None:
                 newest = await client.get_history(metric, measure)
-                last = newest.start + len(newest.values) * newest.interval
+                last = newest.start + len(newest.floats) * newest.interval
             first = last - since
         return await client.get_history(
             metric, measure, start=first, end=last, interval=interval, aggregation=aggregation
@@ -446,6 +446,9 @@ def main() -> None:
         _fail(error, EXIT_USAGE)
     except TickwatchError as error:
         _fail(error, EXIT_FAILED)
+    finally:
+        # As it ends, the interpreter looks for garbage among all that the imports have made: a seventh of a command.
+        gc.freeze()
 
 
 def _fail(error: TickwatchError, code: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import json
 import math
 import sys
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     import tickwatch
 
     from services.collector.progress import Progress
-    from services.core.model import Floats
 
 _PLOT_HEIGHT = 16
+_PLOT_WIDTH, _LEAST_PLOT_WIDTH = 110, 30
 _LINE_EVERY_SECONDS = 5.0
 
 
@@ -53,9 +54,10 @@ def print_history(history: tickwatch.History, output: str) -> None:
     if output == "table":
         _history_plot(history)
         return
-    moments = [utc(moment.astype("datetime64[s]").item().replace(tzinfo=UTC)) for moment in history.times]
-    values = [None if math.isnan(value) else value for value in history.values.tolist()]
-    rows = [{"time": moment, "value": value} for moment, value in zip(moments, values, strict=True)]
+    rows = [
+        {"time": utc(history.start + place * history.interval), "value": None if math.isnan(value) else value}
+        for place, value in enumerate(history.floats)
+    ]
     print_rows(rows, ("time", "value"), output)
 
 
@@ -183,43 +185,32 @@ def _ranking_table(ranked: tickwatch.Rankings) -> None:
 
 
 def _history_plot(history: tickwatch.History) -> None:
-    import numpy as np
+    import statistics
+
     from rich.console import Console
 
+    from services.plotting import plot
+
     console = Console()
-    values = history.values
-    present = values[~np.isnan(values)]
-    span = f"{minute(history.start)} to {minute(history.start + len(history.values) * history.interval)} UTC"
+    length = len(history.floats) * history.interval
+    span = f"{minute(history.start)} to {minute(history.start + length)} UTC"
     console.print(f"[bold]{history.metric}[/bold] {history.measure}, {span}")
-    if len(present):
-        console.file.write(_plot(values, console.width))
-        last = int(np.flatnonzero(~np.isnan(values))[-1])
-        figures = {"last": values[last], "least": present.min(), "mean": present.mean(), "greatest": present.max()}
-        console.print("   ".join(f"{name} {number(float(value))}" for name, value in figures.items()))
+    present = [value for value in history.floats if not math.isnan(value)]
+    if present:
+        hours, width = length.total_seconds() / 3600, max(_LEAST_PLOT_WIDTH, min(console.width, _PLOT_WIDTH))
+        label = functools.partial(number, digits=5)
+        console.file.write(plot(history.floats, hours, width=width, height=_PLOT_HEIGHT, label=label))
+        figures = {
+            "last": present[-1],
+            "least": min(present),
+            "mean": statistics.fmean(present),
+            "greatest": max(present),
+        }
+        console.print("   ".join(f"{name} {number(value)}" for name, value in figures.items()))
     missing = sum((gap.end - gap.start).total_seconds() for gap in history.missing) / 60
     console.print(f"{history.coverage:.1%} of the minutes have a point, {missing:.0f} have none.")
     if history.missing and len(history.missing) <= 3:  # noqa: PLR2004  # as many as fit on a line
         console.print("Missing: " + ", ".join(f"{minute(gap.start)}-{minute(gap.end)}" for gap in history.missing))
-
-
-def _plot(values: Floats, width: int) -> str:
-    """Draw the values against the hours before the end; a gap stays empty."""
-    import numpy as np
-    import plotille
-
-    figure = plotille.Figure()
-    figure.width, figure.height = max(30, min(width, 110) - 18), _PLOT_HEIGHT
-    figure.color_mode, figure.with_colors, figure.origin = "names", False, False
-    figure.x_label, figure.y_label = "hours before the end", ""
-    figure.set_x_limits(min_=-len(values) / 60, max_=0)
-    figure.x_ticks_fkt = lambda value, _: f"{value:.1f}"
-    figure.y_ticks_fkt = lambda value, _: number(value, digits=5)
-    hours = (np.arange(len(values)) - len(values) + 1) / 60
-    present = np.flatnonzero(~np.isnan(values))
-    for run in np.split(present, np.flatnonzero(np.diff(present) > 1) + 1):
-        draw = figure.plot if len(run) > 1 else figure.scatter
-        draw(hours[run].tolist(), values[run].tolist())
-    return "\n".join(str(figure.show()).splitlines()[1:]) + "\n"  # without the empty label of the vertical axis
 
 
 def number(value: float, digits: int = 6) -> str:

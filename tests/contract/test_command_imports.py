@@ -28,7 +28,6 @@ HEAVY = SERVERS | {
     "httpx",
     "numpy",
     "orjson",
-    "plotille",
     "pydantic",
     "rich",
     "yaml",

@@ -78,6 +78,16 @@ def test_history_prints_a_plot_and_every_value(market):
     assert len(hour.splitlines()) == 1 + 12
 
 
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_no_answer_waits_for_numpy(market, output):
+    """Nobody who asks from a shell waits for numpy, which takes longer to be imported than the answer to come."""
+    for words in (["list"], ["history", "SIM:BTCUSD", "price"], ["rank", "price"]):
+        code, imported = commands.imported_by(*words, "--output", output, "--server", market.address)
+
+        assert code == 0
+        assert "numpy" not in imported
+
+
 def test_rank_prints_places(market):
     """`rank` puts the most restless first; of prices in dollars that is Bitcoin's."""
     table = ask(market, "rank", "price")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from array import array
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def batch(at: dt.datetime, **prices: float) -> tickwatch.PointBatch:
 def history(name: str, values: list[float], end: dt.datetime = NOON) -> tickwatch.History:
     """Return a history whose last slot is `end`."""
     start = end - MINUTE * (len(values) - 1)
-    return tickwatch.History(name, "price", start, MINUTE, np.array(values), (), (), 1.0)
+    return tickwatch.History(name, "price", start, MINUTE, array("d", values), (), (), 1.0)
 
 
 def event(
