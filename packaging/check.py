@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OURS = ("services", "tickwatch")
-OPTIONAL = "services/top/"
+OPTIONAL = "services/command_line/top/"
 """What needs an extra, which the image is without."""
 
 

@@ -45,8 +45,9 @@ def test_nothing_happens_at_import() -> None:
 def test_only_who_reads_a_cluster_loads_its_client() -> None:
     """Kubernetes' client costs more time than a whole run of the collector, and most processes have no use for it."""
     code = (
-        "import sys; from services import all_in_one, cli, serving_alerts, wiring\n"
-        "from services.collector import job; from services.core.settings import Settings\n"
+        "import sys; from services import all_in_one, cli, wiring\n"
+        "from services.command_line import serving_alerts; from services.collector import job\n"
+        "from services.core.settings import Settings\n"
         "wiring.collector_arguments(Settings()), wiring.alerter_arguments(Settings())\n"
         "with wiring.cluster_side(Settings()) as given: assert given == {}\n"
         "sys.exit('kubernetes' in sys.modules)"
@@ -68,7 +69,7 @@ def test_only_the_settings_read_the_environment() -> None:
     """Whoever needs a setting is given it; completion speaks with shells through the environment."""
     readers = {path.relative_to(ROOT) for path in SOURCES if names_used(path) & {"os.environ", "os.getenv"}}
 
-    assert readers == {Path("services/core/settings.py"), Path("services/completing.py")}
+    assert readers == {Path("services/core/settings.py"), Path("services/command_line/completing.py")}
 
 
 def test_only_the_clock_asks_for_the_time_of_day() -> None:

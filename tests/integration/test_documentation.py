@@ -16,8 +16,8 @@ import pytest
 
 from services.alerter.live.reevaluation import withdrawal
 from services.cli import cli
+from services.command_line.helping import Command
 from services.core.catalog.rules_file import read_rules
-from services.helping import Command
 from tests.support import commands
 from tests.support.alerter import breach
 from tests.support.documents import PAGES, Block, Session, blocks, differences, session

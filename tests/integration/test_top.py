@@ -8,8 +8,8 @@ from collections.abc import Callable
 import tickwatch
 from textual.widgets import DataTable, Input, RichLog, Static
 
+from services.command_line.top.app import Top
 from services.core.model import Measure, Points, Quality, Series
-from services.top.app import Top
 from tests.support import alerter, query
 from tests.support.alerter import breach
 from tests.support.ports import free_port

@@ -66,7 +66,7 @@ def imported_by(*arguments: str) -> tuple[int, set[str]]:
         check=False,
     )
     lines = re.findall(r"^import time: .*\| +(\S+)$", done.stderr, re.MULTILINE)
-    assert "services.cli_rules" in lines, done.stderr
+    assert "services.command_line.rules" in lines, done.stderr
     return done.returncode, set(lines)
 
 

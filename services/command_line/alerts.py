@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from services.arguments import DURATION
-from services.connecting import credentials
+from services.command_line.arguments import DURATION
+from services.command_line.connecting import credentials
+from services.command_line.helping import Command, Group
+from services.command_line.options import (
+    alerts_option,
+    end_option,
+    limit_option,
+    output_option,
+    since_option,
+    start_option,
+)
 from services.core.clock import SystemClock
-from services.helping import Command, Group
-from services.options import alerts_option, end_option, limit_option, output_option, since_option, start_option
 
 if TYPE_CHECKING:
     import tickwatch
@@ -80,7 +87,7 @@ def watch(
     First what is open, then a line for every event. On a terminal the last line says how far rules have been evaluated,
     so that silence means that all is well. A broken connection is resumed without losing an event.
     """
-    from services.printing_alerts import JsonPrinter, LinePrinter
+    from services.command_line.printing_alerts import JsonPrinter, LinePrinter
 
     printer = LinePrinter(alerts) if output == "table" else JsonPrinter()
 
@@ -136,7 +143,7 @@ def breaches(
     episodes: bool,
 ) -> None:
     """List the breaches of the past, the newest first."""
-    from services.printing_alerts import print_breaches
+    from services.command_line.printing_alerts import print_breaches
 
     if since is not None and start is not None:
         raise click.UsageError("give either --since or --start.")
@@ -190,7 +197,7 @@ def silence(
     """
     import tickwatch
 
-    from services.printing_alerts import print_silences
+    from services.command_line.printing_alerts import print_silences
 
     selector = tickwatch.Selector(exchanges, metrics, measures)
     selecting = bool(rules or comment or selector != tickwatch.Selector())
@@ -223,7 +230,7 @@ def dead_letters() -> None:
 @alerts_option
 def list_dead_letters(limit: int, output: str, alerts: str) -> None:
     """List them, the newest first."""
-    from services.printing_alerts import print_dead_letters
+    from services.command_line.printing_alerts import print_dead_letters
 
     async def collect(client: tickwatch.AlertClient) -> list[tickwatch.DeadLetter]:
         found = []
@@ -257,7 +264,7 @@ def ask(
     """Put a question to an alert service; turn its refusal into one line with a hint."""
     import tickwatch
 
-    from services import asking
+    from services.command_line import asking
 
     client = tickwatch.AlertClient(address, timeout_seconds=timeout_seconds, credentials=credentials())
     return asking.ask(client, address, "--alerts", question)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tickwatch
 
-from services.top.board import SPARK_SLOTS, Board, sparkline
+from services.command_line.top.board import SPARK_SLOTS, Board, sparkline
 
 NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 MINUTE = dt.timedelta(minutes=1)

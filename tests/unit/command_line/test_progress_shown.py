@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from services.collector.progress import Progress
-from services.printing import showing_progress
+from services.command_line.printing import showing_progress
 
 HALF = Progress(done=720, total=1440, unit="slots", rate=12.0, seconds_left=75.0, message="SIM:BTCUSD")
 

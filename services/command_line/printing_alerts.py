@@ -14,7 +14,7 @@ from typing import Any
 import click
 import tickwatch
 
-from services.printing import minute, print_rows, utc
+from services.command_line.printing import minute, print_rows, utc
 
 _COLOURS = {"info": "cyan", "warning": "yellow", "critical": "red"}
 _CLEAR_LINE = "\r\x1b[2K"

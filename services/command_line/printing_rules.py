@@ -15,8 +15,8 @@ from typing import Any
 import click
 import tickwatch
 
-from services.printing import minute, utc
-from services.printing_alerts import event_line, print_silences
+from services.command_line.printing import minute, utc
+from services.command_line.printing_alerts import event_line, print_silences
 
 _COUNTS = ("breach_count", "episode_count", "breaches_per_day", "episodes_per_day", "point_count", "series_count")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import tickwatch
 
-from services.top.board import SHOWN_MEASURES, Board
+from services.command_line.top.board import SHOWN_MEASURES, Board
 
 _PAST_EVENTS = 50
 _AT_ONCE = 8

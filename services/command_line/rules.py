@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from services.arguments import MEASURE, TIME
-from services.cli_alerts import ask
-from services.core.clock import SystemClock
-from services.core.words import Measure
-from services.helping import Command, Group
-from services.options import (
+from services.command_line.alerts import ask
+from services.command_line.arguments import MEASURE, TIME
+from services.command_line.helping import Command, Group
+from services.command_line.options import (
     alerts_option,
     end_option,
     limit_option,
@@ -26,6 +24,8 @@ from services.options import (
     since_option,
     start_option,
 )
+from services.core.clock import SystemClock
+from services.core.words import Measure
 
 if TYPE_CHECKING:
     import tickwatch
@@ -117,7 +117,7 @@ def test(files: tuple[Path, ...], *, verbose: bool) -> None:
 @alerts_option
 def list_rules(output: str, alerts: str) -> None:
     """List the rules in force: what they are about, what is open, how often they fired, what is silenced."""
-    from services.printing_rules import print_rules
+    from services.command_line.printing_rules import print_rules
 
     print_rules(ask(alerts, lambda client: client.list_rules()), output)
 
@@ -147,7 +147,7 @@ def replay(
 
     Nothing is changed and nobody notified; so a rule can be tried before it is in force.
     """
-    from services.printing_rules import print_rule_test
+    from services.command_line.printing_rules import print_rule_test
 
     if since is not None and start is not None:
         raise click.UsageError("give either --since or --start.")
@@ -175,7 +175,7 @@ def replay(
 @alerts_option
 def explain(rule: str, metric: str, measure: Measure, at: datetime | None, output: str, alerts: str) -> None:
     """Say why a rule did or did not fire on a series at a minute."""
-    from services.printing_rules import print_explanation
+    from services.command_line.printing_rules import print_explanation
 
     print_explanation(ask(alerts, lambda client: client.explain(rule, metric, measure.value, at)), output)
 

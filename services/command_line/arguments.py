@@ -71,7 +71,7 @@ class MeasureType(click.ParamType[Measure]):
         param: click.Parameter,  # noqa: ARG002  # as above
         incomplete: str,
     ) -> list[CompletionItem[str]]:
-        from click.shell_completion import CompletionItem  # noqa: PLC0415  # for the shell alone
+        from click.shell_completion import CompletionItem  # for the shell alone
 
         return [CompletionItem(measure.value) for measure in Measure if measure.value.startswith(incomplete.lower())]
 

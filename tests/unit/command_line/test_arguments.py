@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
-from services.arguments import DURATION, MEASURE, SERVER, SHARD, TIME, to_slot
+from services.command_line.arguments import DURATION, MEASURE, SERVER, SHARD, TIME, to_slot
 
 RIGHT = [
     (DURATION, "90m", timedelta(minutes=90)),

@@ -16,9 +16,9 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.widgets import DataTable, Footer, Input, RichLog, Static
 
-from services.printing import minute, number, short
-from services.top.board import Board, Row, sparkline
-from services.top.following import Feed
+from services.command_line.printing import minute, number, short
+from services.command_line.top.board import Board, Row, sparkline
+from services.command_line.top.following import Feed
 
 STATISTICS = ("stddev", "coefficient_of_variation", "log_return_stddev")
 MEASURES = ("price", "volume", "change_absolute", "change_percentage", "volume_1m")

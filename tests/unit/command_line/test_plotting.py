@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.plotting import plot
+from services.command_line.plotting import plot
 
 WIDTH, HEIGHT = 60, 8
 NAN = math.nan

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from services.arguments import DURATION, SERVER, TIME
-from services.connecting import credential_options
+from services.command_line.arguments import DURATION, SERVER, TIME
+from services.command_line.connecting import credential_options
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -17,7 +17,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def _metrics(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    from services.completing import metrics
+    from services.command_line.completing import metrics
 
     return metrics(context, incomplete)
 

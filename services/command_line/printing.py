@@ -189,7 +189,7 @@ def _history_plot(history: tickwatch.History) -> None:
 
     from rich.console import Console
 
-    from services.plotting import plot
+    from services.command_line.plotting import plot
 
     console = Console()
     length = len(history.floats) * history.interval
