@@ -74,7 +74,7 @@ async def test_a_breach_comes_while_one_looks(viewer: Viewer, tmp_path: Path):
         await viewer.settled(name)
         await expect(viewer.text("#marks")).to_have_attribute("aria-valuetext", re.compile(name))
         evidence = viewer.text("#evidence")
-        for words in ("three-times-the-hour", "Ratio", "Threshold", "Mean before"):
+        for words in ("three-times-the-hour", "Ratio", "Threshold", "Mean of 60 points"):
             await expect(evidence).to_contain_text(words)
         await viewer.page.mouse.move(5, 5)
         await viewer.page.keyboard.press("Escape")

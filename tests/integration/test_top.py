@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import tickwatch
-from textual.widgets import DataTable, Input, RichLog, Static
+from textual.widgets import DataTable, Input, Static
 
 from services.command_line.top.app import Top
 from services.core.model import Measure, Points, Quality, Series
@@ -23,9 +23,9 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def table(app: Top) -> list[list[str]]:
-    """Return what stands in the ranking."""
-    found = app.query_one("#ranking", DataTable)
+def table(app: Top, name: str = "#ranking") -> list[list[str]]:
+    """Return what stands in the ranking, or in another table."""
+    found = app.query_one(name, DataTable)
     return [[str(cell) for cell in found.get_row_at(row)] for row in range(found.row_count)]
 
 
@@ -53,8 +53,9 @@ async def test_ranking_breaches_and_new_points_are_shown_as_they_come():
             writer.append(breach(names[0], LAST, message="out of line"))
             await until(lambda: "1 open" in text(app, "#status"))
             assert table(app)[0][-1] == "1"
-            lines = [strip.text for strip in app.query_one("#breaches", RichLog).lines]
-            assert any("opened" in line and "out of line" in line for line in lines)
+            events = table(app, "#breaches")
+            assert [names[0], "price", "out of line"] == [events[0][place] for place in (2, 3, 5)]
+            assert events[0][1] == "opened"
 
             store.write(Points.of([(Series(names[0], Measure.PRICE), LAST, 123456.0, Quality.OBSERVED)]))
             await until(lambda: any(row[2] == "123,456" for row in table(app)))

@@ -14,19 +14,22 @@ import tickwatch
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
-from textual.widgets import DataTable, Footer, Input, RichLog, Static
+from textual.widgets import DataTable, Footer, Input, Static
 
-from services.command_line.printing import minute, number, short
-from services.command_line.top.board import Board, Row, sparkline
+from services.command_line.printing import number, short
+from services.command_line.top.board import SPARK_SLOTS, Board, Row, sparkline
 from services.command_line.top.following import Feed
+from services.command_line.top.telling import EVENT_COLUMNS, clock, event_cells, right
 
 STATISTICS = ("stddev", "coefficient_of_variation", "log_return_stddev")
 MEASURES = ("price", "volume", "change_absolute", "change_percentage", "volume_1m")
 
-_SPARK_WIDTH = 30
 _REDRAW_SECONDS = 0.2
 _COLUMNS = ("Rank", "Metric", "Price", "24 h", "Vol 1 m", "Last hour", "Statistic", "Open")
-_SEVERITIES = {"info": "cyan", "warning": "yellow", "critical": "red"}
+_LEFT = ("Metric", "Last hour")
+_OTHERS_WIDTH = 63
+"""What the columns but the metric's and the last hour's take, with the gaps between all; the last hour has the rest."""
+_SPARK_WIDTHS = range(8, SPARK_SLOTS + 1)
 
 Connect = Callable[[], tuple[tickwatch.Client, tickwatch.AlertClient]]
 
@@ -39,9 +42,9 @@ class Top(App[None]):
     CSS = """
     #status { height: 1; background: $panel; padding: 0 1; }
     #trouble { height: auto; color: $error; padding: 0 1; display: none; }
-    #ranking { height: 2fr; }
+    #ranking { height: auto; min-height: 4; max-height: 60%; }
     #words { display: none; }
-    #breaches { height: 1fr; border-top: solid $panel; padding: 0 1; }
+    #breaches { height: 1fr; border-top: solid $panel; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("q", "quit", "Quit"),
@@ -65,14 +68,15 @@ class Top(App[None]):
         """Return the parts, from top to bottom."""
         yield Static(id="status")
         yield Static(id="trouble")
-        yield DataTable(id="ranking", cursor_type="row", zebra_stripes=True)
         yield Input(id="words", placeholder="part of a metric's name, as in BTC")
-        yield RichLog(id="breaches", wrap=True)
+        yield DataTable(id="ranking", cursor_type="row", zebra_stripes=True)
+        yield DataTable(id="breaches", cursor_type="none")
         yield Footer()
 
     def on_mount(self) -> None:
         """Begin to follow the services."""
-        self._table.add_columns(*_COLUMNS)
+        self._table.add_columns(*(name if name in _LEFT else right(name) for name in _COLUMNS))
+        self._events.add_columns(*EVENT_COLUMNS)
         self._table.focus()
         self.run_worker(self._follow(), exclusive=True)
         self.set_interval(_REDRAW_SECONDS, self._draw)
@@ -114,6 +118,15 @@ class Top(App[None]):
         table: DataTable[str | Text] = self.query_one("#ranking", DataTable)
         return table
 
+    @property
+    def _events(self) -> DataTable[str | Text]:
+        table: DataTable[str | Text] = self.query_one("#breaches", DataTable)
+        return table
+
+    def on_resize(self) -> None:
+        """Give the last hour the width that there is now."""
+        self._stale = True
+
     async def _follow(self) -> None:
         async with AsyncExitStack() as stack:
             client, alerts = self._connect()
@@ -142,8 +155,10 @@ class Top(App[None]):
         at = table.cursor_row
         rows = self.board.rows(self._words)
         table.clear()
+        longest = max((len(row.metric) for row in rows), default=0)
+        width = min(max(self.size.width - _OTHERS_WIDTH - longest, _SPARK_WIDTHS[0]), _SPARK_WIDTHS[-1])
         for row in rows:
-            table.add_row(*self._cells(row), key=row.metric)
+            table.add_row(*self._cells(row, width), key=row.metric)
         table.move_cursor(row=min(at, max(0, len(rows) - 1)))
         self._draw_events()
 
@@ -152,10 +167,10 @@ class Top(App[None]):
         if shown == self._drawn_events:
             return
         self._drawn_events = shown
-        log = self.query_one("#breaches", RichLog)
-        log.clear()
-        for event in self.board.events:
-            log.write(_event_line(event))
+        table = self._events
+        table.clear()
+        for event in reversed(self.board.events):
+            table.add_row(*event_cells(event), key=event.id)
 
     def _status(self, feed: Feed) -> Text:
         board = self.board
@@ -163,24 +178,24 @@ class Top(App[None]):
         parts = [
             ("Tickwatch", "bold"),
             (f"   {feed.measure} by {feed.statistic}", ""),
-            (f"   data up to {minute(board.newest)}" if board.newest else "   no data yet", "dim"),
-            (f"   evaluated up to {minute(board.evaluated)}" if board.evaluated else "", "dim"),
+            (f"   data to {clock(board.newest)}" if board.newest else "   no data yet", "dim"),
+            (f"   evaluated to {clock(board.evaluated)} UTC" if board.evaluated else "", "dim"),
             (f"   {count} open" if count else "   nothing is open", "bold yellow" if count else "dim"),
         ]
         return Text.assemble(*parts)
 
-    def _cells(self, row: Row) -> tuple[str | Text, ...]:
+    def _cells(self, row: Row, width: int) -> tuple[str | Text, ...]:
         change = row.values.get("change_percentage", math.nan)
         count = self.board.open_count(row.metric)
         return (
-            _right("-" if row.rank is None else str(row.rank)),
+            right("-" if row.rank is None else str(row.rank)),
             row.metric,
-            _right(_known(row.values.get("price", math.nan), number)),
-            _right(_known(change, lambda value: f"{value:+.2f} %"), "red" if change < 0 else "green"),
-            _right(_known(row.values.get("volume_1m", math.nan), short)),
-            Text(sparkline(row.prices, _SPARK_WIDTH), "cyan"),
-            _right(_known(row.statistic, number)),
-            _right(str(count) if count else "", "bold yellow"),
+            right(_known(row.values.get("price", math.nan), number)),
+            right(_known(change, lambda value: f"{value:+.2f} %"), "red" if change < 0 else "green"),
+            right(_known(row.values.get("volume_1m", math.nan), short)),
+            Text(sparkline(row.prices, width), "cyan"),
+            right(_known(row.statistic, number)),
+            right(str(count) if count else "", "bold yellow"),
         )
 
 
@@ -190,18 +205,3 @@ def _next(words: tuple[str, ...], word: str) -> str:
 
 def _known(value: float, written: Callable[[float], str]) -> str:
     return "-" if math.isnan(value) else written(value)
-
-
-def _right(text: str, style: str = "") -> Text:
-    return Text(text, style, justify="right")
-
-
-def _event_line(event: tickwatch.Event) -> Text:
-    what = "opened" if event.opening else event.kind
-    return Text.assemble(
-        (f"{minute(event.time)}  ", "dim"),
-        (f"{what:<9} ", "bold" if event.opening else ""),
-        (f"{event.severity:<8} ", _SEVERITIES.get(event.severity, "")),
-        event.message,
-        (f"  [{event.rule}]", "dim"),
-    )

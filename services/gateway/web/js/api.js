@@ -105,6 +105,14 @@ export async function listBreaches({ metric, start, page, size = 200 } = {}, sig
   return { events: document.events.map(readEvent), next: document.next_page_token };
 }
 
+/** The rules that hold now, by version: the window of their means in milliseconds (null without one), and their own message. */
+export async function listRules() {
+  const { rules } = await call("/v1/rules");
+  return new Map(rules.map(({ rule }) => [
+    rule.version, { window: rule.ratio ? Number.parseFloat(rule.ratio.window) * 1000 : null, message: rule.message },
+  ]));
+}
+
 /** What a ratio rule would have fired in the last 24 hours. */
 export async function tryRule({ factor, window, selector }, signal) {
   const rule = { name: "trial", selector, ratio: { factor, window: `${window}m`, min_points: Math.min(10, window) } };

@@ -13,6 +13,7 @@ export class Breaches extends EventTarget {
   #byId = new Map();
   #openByMetric = new Map();
   #next = "";
+  rules = new Map(); // those that hold now, by version
   open = new Map(); // episodes, by id, with the event that opened each
   evaluated = null;
   loaded = false;
@@ -35,7 +36,8 @@ export class Breaches extends EventTarget {
   /** Read the newest page, and what was missed. */
   async load() {
     try {
-      const { events, next } = await api.listBreaches({ size: PAGE });
+      const [{ events, next }, rules] = await Promise.all([api.listBreaches({ size: PAGE }), api.listRules()]);
+      this.rules = rules;
       if (!this.loaded) this.#next = next;
       this.loaded = true;
       this.#add(events, []);

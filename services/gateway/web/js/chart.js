@@ -5,11 +5,12 @@
 
 import { byId, make, setText } from "./dom.js";
 import { fillCard, isPresent, sentence } from "./evidence.js";
-import { HOUR, MINUTE, clock, compact, dayClock, inMeasure } from "./format.js";
+import { HOUR, MINUTE, clock, compact, dayClock, inMeasure, percent } from "./format.js";
 
 const NEAR = 12; // pixels between the pointer and a mark
 const MARK = 4.5;
 const HALF_LABEL = 16;
+const TAG = 14; // pixels between the middle of the newest value's tag and that of a label beside it
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 export class Chart {
@@ -29,6 +30,9 @@ export class Chart {
   #zoom = null;
   #began = 0;
   #colours = {};
+
+  /** The rules by version, as `Breaches` has them. */
+  rules = new Map();
 
   constructor() {
     new ResizeObserver(() => this.#resize()).observe(this.#canvas);
@@ -133,7 +137,7 @@ export class Chart {
       scales: { x: { time: true }, y: { range: (_plot, low, high) => padded(low, high, bars) } },
       axes: [
         { ...axis, size: 26, gap: 6, space: 72, grid: { ...axis.grid, dash: [1, 3] }, values: timeLabels },
-        { ...axis, side: 1, size: 68, gap: 8, space: 34, values: (_plot, splits) => valueLabels(this.#series.measure, splits) },
+        { ...axis, side: 1, size: 68, gap: 8, space: 34, values: (plot, splits) => this.#valueLabels(plot, splits) },
       ],
       series: [{}, {
         stroke: this.#colours.accent,
@@ -193,6 +197,11 @@ export class Chart {
         ctx.fillRect(left, bbox.top, width, bbox.height);
       });
     }
+    if (this.#shown) {
+      const end = (this.#shown.time - this.#series.start) / MINUTE;
+      ctx.fillStyle = this.#colours.select;
+      across([end - this.#window(this.#shown) / MINUTE, end], (left, width) => ctx.fillRect(left, bbox.top, width, bbox.height));
+    }
     ctx.fillStyle = this.#colours.filled;
     const thick = 3 * devicePixelRatio;
     for (const run of this.#series.fillings) across(run, (left, width) => ctx.fillRect(left, bbox.top + bbox.height - thick, width, thick));
@@ -210,11 +219,53 @@ export class Chart {
     for (const event of this.#trial) this.#drawMark(plot, event, true);
     for (const event of this.#events) this.#drawMark(plot, event, false);
     ctx.restore();
+    this.#drawNewest(plot);
     if (this.#began) {
       performance.clearMeasures("tickwatch-chart");
       performance.measure("tickwatch-chart", { start: this.#began, end: performance.now() });
       this.#began = 0;
     }
+  }
+
+  // Without those that the tag of the newest value would cover.
+  #valueLabels(plot, splits) {
+    const newest = this.#series.values.findLast(isPresent);
+    const tag = isPresent(newest) ? plot.valToPos(newest, "y") : -Infinity;
+    const labels = valueLabels(this.#series.measure, splits);
+    return splits.map((value, place) => (Math.abs(plot.valToPos(value, "y") - tag) < TAG ? "" : labels[place]));
+  }
+
+  // The newest value as a tag on the axis, where a trader's eye goes first.
+  #drawNewest(plot) {
+    const { ctx, bbox } = plot;
+    const value = this.#series.values.findLast(isPresent);
+    if (!isPresent(value)) return;
+    const y = plot.valToPos(value, "y", true);
+    if (y < bbox.top || y > bbox.top + bbox.height) return;
+    const ratio = devicePixelRatio;
+    const edge = bbox.left + bbox.width;
+    ctx.save();
+    // Not in the colour of the series: it crosses gaps.
+    ctx.strokeStyle = this.#colours.muted;
+    ctx.globalAlpha = 0.5;
+    ctx.lineWidth = ratio;
+    ctx.setLineDash([ratio, 3 * ratio]);
+    ctx.beginPath();
+    ctx.moveTo(bbox.left, Math.round(y) + 0.5);
+    ctx.lineTo(edge, Math.round(y) + 0.5);
+    ctx.stroke();
+    ctx.globalAlpha = 1;
+    ctx.font = `600 ${11 * ratio}px ${getComputedStyle(this.#box).fontFamily}`;
+    ctx.textAlign = "left";
+    ctx.textBaseline = "middle";
+    const words = tagText(this.#series.measure, value);
+    ctx.fillStyle = this.#colours.accent;
+    ctx.beginPath();
+    ctx.roundRect(edge + 2 * ratio, y - 8 * ratio, ctx.measureText(words).width + 12 * ratio, 16 * ratio, 2 * ratio);
+    ctx.fill();
+    ctx.fillStyle = this.#colours["accent-ink"];
+    ctx.fillText(words, edge + 8 * ratio, y + 0.5 * ratio);
+    ctx.restore();
   }
 
   #position(plot, event, scaled) {
@@ -250,10 +301,16 @@ export class Chart {
     }
   }
 
+  // Of a rule that was changed since, the points that were averaged tell how long its window was, but for gaps.
+  #window({ rule_version: version, point_count: count }) {
+    return this.rules.get(version)?.window ?? (count ?? 0) * MINUTE;
+  }
+
   // What a breach was compared with: the mean over its window, and what it had to exceed.
   #drawEvidence(plot, event) {
     const { ctx, bbox } = plot;
     const x = plot.valToPos(this.#middle(event.time) / 1000, "x", true);
+    const begin = plot.valToPos((event.time - this.#window(event)) / 1000, "x", true);
     const level = (value, dash, colour) => {
       if (!isPresent(value)) return;
       const y = Math.round(plot.valToPos(value, "y", true)) + 0.5;
@@ -262,8 +319,8 @@ export class Chart {
       ctx.strokeStyle = colour;
       ctx.lineWidth = devicePixelRatio;
       ctx.beginPath();
-      ctx.moveTo(Math.max(bbox.left, x - bbox.width / 6), y);
-      ctx.lineTo(Math.min(bbox.left + bbox.width, x + bbox.width / 30), y);
+      ctx.moveTo(Math.max(bbox.left, begin), y);
+      ctx.lineTo(Math.min(bbox.left + bbox.width, x + 6 * devicePixelRatio), y);
       ctx.stroke();
     };
     level(event.baseline, [], this.#colours.text);
@@ -298,7 +355,8 @@ export class Chart {
   }
 
   #cardFor(event) {
-    fillCard(this.#card, event, { trial: this.#trial.includes(event) });
+    const rule = this.rules.get(event.rule_version);
+    fillCard(this.#card, event, { trial: this.#trial.includes(event), ownWords: !rule?.window || rule.message !== "" });
     this.#card.hidden = false;
     const [x, y] = this.#position(this.#plot, event, false);
     const { offsetLeft: left, offsetTop: top, offsetWidth: width, offsetHeight: height } = this.#cursor;
@@ -442,7 +500,7 @@ export class Chart {
   }
 }
 
-const COLOURS = ["line", "accent", "fill", "muted", "text", "hatch", "filled", "warning", "critical", "info", "trial", "panel", "band"];
+const COLOURS = ["line", "accent", "fill", "muted", "text", "hatch", "filled", "warning", "critical", "info", "trial", "panel", "band", "select", "accent-ink"];
 
 // A canvas takes no variables and no light-dark(): let the browser work out what they are now.
 function colours(parent) {
@@ -484,9 +542,23 @@ function timeLabel(seconds) {
 function valueLabels(measure, splits) {
   if (measure === "volume" || measure === "volume_1m") return splits.map((value) => (value === 0 ? "0" : trimmed(value)));
   const step = splits.length > 1 ? Math.abs(splits[1] - splits[0]) : 1;
-  const places = Math.max(0, Math.min(10, Math.ceil(-Math.log10(step) - 1e-9)));
-  return splits.map((value) => value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places }).replace("-", "−"));
+  const places = placesOf(step);
+  const signed = measure === "price" ? "negative" : "exceptZero";
+  const unit = measure === "change_percentage" ? " %" : "";
+  const format = { minimumFractionDigits: places, maximumFractionDigits: places, signDisplay: signed };
+  return splits.map((value) => `${value.toLocaleString("en-US", format).replace("-", "−")}${unit}`);
 }
+
+// As many decimals as the step has: 0 for 20, 1 for 2.5, 3 for 0.005.
+function placesOf(step) {
+  for (let places = 0; places < 12; places += 1) {
+    const scaled = step * 10 ** places;
+    if (Math.abs(scaled - Math.round(scaled)) < 1e-6 * scaled) return places;
+  }
+  return 12;
+}
+
+const tagText = (measure, value) => (measure === "change_percentage" ? `${percent(value)} %` : inMeasure(measure, value));
 
 // 3.500 k is 3.5 k on an axis.
 const trimmed = (value) => compact(value, 4).replace(/(\.\d*?)0+(?=\D*$)/, "$1").replace(/\.(?=\D*$)/, "");

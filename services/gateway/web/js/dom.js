@@ -18,6 +18,15 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** A metric's name, its exchange set back: of twenty metrics it is the pair that one looks for. */
+export function nameParts(metric) {
+  const [exchange, pair] = metric.split(":");
+  return [
+    make("span", { className: "name-exchange", textContent: exchange }),
+    make("span", { className: "name-pair" }, make("span", { className: "name-colon", textContent: ":" }), pair),
+  ];
+}
+
 /** Fill a `dl` with pairs of term and description. */
 export function setPairs(list, pairs) {
   list.replaceChildren(...pairs.flatMap(([term, description]) => [

@@ -26,6 +26,10 @@ export function brief(event) {
   return plural(event.point_count, "slot");
 }
 
+/** What a ratio was made of, value and mean; nothing for other rules, whose brief says it all. */
+export const compared = (event) => (event.kind === "breach" && isPresent(event.ratio)
+  ? `${inMeasure(event.measure, event.value)} / ${inMeasure(event.measure, event.baseline)}` : "");
+
 /** One line for whoever cannot see the chart. */
 export function sentence(event) {
   return `${clock(event.time)} UTC, ${subject(event)} ${measureOf(event)}: ${event.message || brief(event)}`;
@@ -36,11 +40,11 @@ function pairs(event) {
   const list = [["Minute", `${dayClock(event.time)} UTC`]];
   if (isPresent(event.value)) list.push(["Value", inMeasure(measure, event.value)]);
   if (isPresent(event.baseline)) {
-    const of = event.point_count ? ` of ${plural(event.point_count, "point")}` : "";
-    list.push([isPresent(event.ratio) ? "Mean before" : "Compared with", `${inMeasure(measure, event.baseline)}${isPresent(event.ratio) ? of : ""}`]);
+    const of = event.point_count ? ` of ${plural(event.point_count, "point")}` : " of points";
+    list.push([isPresent(event.ratio) ? `Mean${of}` : "Compared with", inMeasure(measure, event.baseline)]);
   }
-  if (isPresent(event.ratio)) list.push(["Ratio", `${significant(event.ratio, 4)} ×`]);
   if (isPresent(event.threshold)) list.push(["Threshold", inMeasure(measure, event.threshold)]);
+  if (isPresent(event.ratio)) list.push(["Ratio", `×${significant(event.ratio, 4)}`]);
   if (!isPresent(event.value) && event.point_count) list.push(["In a row", plural(event.point_count, "slot")]);
   if (event.kind === "resolved") list.push(["Resolved", REASONS[event.resolved_reason] ?? ""]);
   if (!event.opening && event.opened && event.opened !== event.time) list.push(["Open since", clock(event.opened)]);
@@ -49,8 +53,8 @@ function pairs(event) {
   return list;
 }
 
-/** Fill the card with an event's evidence. */
-export function fillCard(card, event, { trial = false } = {}) {
+/** Fill the card with an event's evidence; its message only where that says more than the pairs: `ownWords`. */
+export function fillCard(card, event, { trial = false, ownWords = true } = {}) {
   const list = make("dl", { className: "evidence-pairs" });
   setPairs(list, pairs(event));
   card.replaceChildren(
@@ -59,5 +63,5 @@ export function fillCard(card, event, { trial = false } = {}) {
       make("span", { className: `severity ${event.severity}`, textContent: trial ? "try-out" : event.severity })),
     list,
   );
-  if (event.message && !trial) card.append(make("p", { className: "evidence-text", textContent: event.message }));
+  if (event.message && !trial && ownWords) card.append(make("p", { className: "evidence-text", textContent: event.message }));
 }

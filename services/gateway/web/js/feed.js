@@ -1,7 +1,7 @@
 // The feed of breaches, the newest first; new ones come in at the top and are announced.
 
 import { byId, make, setText } from "./dom.js";
-import { brief, measureOf, sentence, subject } from "./evidence.js";
+import { brief, compared, measureOf, sentence, subject } from "./evidence.js";
 import { clock, dayClock, plural } from "./format.js";
 import { paced } from "./pacing.js";
 
@@ -89,7 +89,14 @@ export class Feed {
     byId("feed-more").hidden = passing.length <= shown.length && !this.#breaches.hasOlder;
     const empty = byId("feed-empty");
     empty.hidden = shown.length > 0;
-    setText(empty, this.#breaches.loaded ? "Nothing has moved out of line." : "Reading the log of breaches…");
+    setText(empty, this.#emptiness());
+  }
+
+  #emptiness() {
+    if (!this.#breaches.loaded) return "Reading the log of breaches…";
+    if (byId("feed-own").checked && this.#breaches.all.length) return "Nothing of this metric.";
+    if (byId("feed-kind").value === "episode") return "No episode: no rule has been broken.";
+    return "No breach: no rule has been broken by the points that have come.";
   }
 
   #speak() {
@@ -117,7 +124,8 @@ function makeRow(event, fresh) {
     make("span", { className: "feed-brief", textContent: brief(event) }),
     make("span", { className: "feed-rule" },
       make("span", { className: `severity ${event.severity}`, textContent: event.severity }),
-      ` ${event.rule}${event.kind === "breach" && event.opening ? " · opens" : ""}${event.late ? " · late" : ""}${event.silenced ? " · silenced" : ""}`));
+      ` ${event.rule}${event.kind === "breach" && event.opening ? " · opens" : ""}${event.late ? " · late" : ""}${event.silenced ? " · silenced" : ""}`),
+    make("span", { className: "feed-value", textContent: compared(event) }));
   const row = make("li", { className: `feed-row ${event.kind}${fresh ? " fresh" : ""}` }, button);
   row.dataset.id = event.id;
   return row;

@@ -49,6 +49,8 @@ async function draw(metric, measure) {
     shown.series = null;
     chart.show(null);
     chart.markTrial([]);
+    setPairs(byId("figures"), []);
+    setText(byId("coverage"), "");
   }
   note(other ? "Reading 24 hours…" : "");
   try {
@@ -62,7 +64,7 @@ async function draw(metric, measure) {
     await breaches.loadMetric(metric, signal);
   } catch (error) {
     if (error.name === "AbortError" || signal.aborted) return;
-    if (!shown.series) note(`${error.message} It is tried again.`);
+    if (!shown.series) note(`${told(error)} It is tried again until it works.`);
     trouble(error);
     retrySoon();
   }
@@ -84,11 +86,11 @@ function figures() {
   const values = series.values.filter((value) => value !== null);
   const low = values.reduce((a, b) => Math.min(a, b), Infinity);
   const high = values.reduce((a, b) => Math.max(a, b), -Infinity);
-  const pairs = [["Low", inMeasure(measure, low)], ["High", inMeasure(measure, high)]];
+  const pairs = [["24 h low", inMeasure(measure, low)], ["24 h high", inMeasure(measure, high)]];
   if (measure === "price") {
     const change = market.last(metric, "change_percentage");
-    pairs.push(["24 h", change === null ? NOTHING : `${percent(change)} %`]);
-    pairs.push(["Volume 24 h", compact(market.last(metric, "volume"))]);
+    pairs.push(["24 h change", change === null ? NOTHING : `${percent(change)} %`]);
+    pairs.push(["24 h volume", compact(market.last(metric, "volume"))]);
   } else {
     pairs.push(["Price", inMeasure("price", market.last(metric, "price"))]);
   }
@@ -145,6 +147,7 @@ market.addEventListener("values", ({ detail: points }) => {
   redraw();
 });
 breaches.addEventListener("change", () => {
+  chart.rules = breaches.rules;
   if (shown.series) chart.mark(breaches.of(shown.metric, shown.measure));
   countBreaches();
   ranking.update();
@@ -213,6 +216,12 @@ new Signing({ onToken: refresh });
 
 let troubled = null;
 
+// As a sentence; what it would have a person do, the page does.
+function told({ message }) {
+  const words = message.replace(/; try again in a moment\.?$/, "").replace(/\.?$/, ".");
+  return words[0].toUpperCase() + words.slice(1);
+}
+
 function trouble(error) {
   troubled = error;
   notice();
@@ -235,7 +244,7 @@ function notice() {
   const words = [];
   if (troubled && !navigator.onLine) words.push("This machine is offline. What is shown is what was known; the page goes on by itself.");
   else if (access.refused) words.push("Who reads here has to sign in, with a token that the services know.");
-  else if (troubled) words.push(`${troubled.message.replace(/\.?$/, ".")} What is shown is what was known; it is tried again until it works.`);
+  else if (troubled) words.push(`${told(troubled)} What is shown is what was known; it is tried again until it works.`);
   for (const { exchange, age } of freshness.silent) {
     words.push(`${exchange} has been silent for ${span(age)}: no point has come from it, and gaps on its charts are real.`);
   }

@@ -1,6 +1,6 @@
 // The ranking as a grid of any length: only the rows in sight exist, and they are reused as one scrolls.
 
-import { byId, make, setText } from "./dom.js";
+import { byId, make, nameParts, setText } from "./dom.js";
 import { MEASURES, NOTHING, clock, figure, inMeasure, percent, plural } from "./format.js";
 import { STATISTICS } from "./market.js";
 
@@ -15,7 +15,7 @@ const hundredths = (value) => figure(value === null ? null : value * 100);
 const COLUMNS = [
   { id: "rank", label: "#", title: "Rank by the statistic that the table was last sorted by; equal values share a rank",
     number: true, ascending: true, from: (row) => row.rank, write: (value) => value ?? NOTHING },
-  { id: "name", label: "Metric", title: "Exchange and pair", ascending: true, from: (row) => row.name, write: String },
+  { id: "name", label: "Metric", title: "Exchange and pair", ascending: true, from: (row) => row.name },
   { id: "last", label: "Last", title: "The newest value of the measure", number: true, live: true,
     from: (row) => row.last, write: (value, measure) => inMeasure(measure, value) },
   { id: "change", label: "24 h %", title: "Price against the price 24 hours earlier", number: true, signed: true,
@@ -251,7 +251,8 @@ export class RankingTable {
     root.classList.toggle("active", row.name === this.#active);
     COLUMNS.forEach((column, place) => {
       const value = column.from(row);
-      setText(cells[place], String(column.write(value, this.#market.measure)));
+      if (column.write) setText(cells[place], String(column.write(value, this.#market.measure)));
+      else if (element.metric !== value) cells[place].replaceChildren(...nameParts(value));
       if (column.signed) cells[place].dataset.sign = String(Math.sign(value ?? 0));
     });
     const moved = element.metric === row.name && element.measure === this.#market.measure ? row.last - element.last : 0;

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, make, setPairs, setText } from "./dom.js";
-import { HOUR, clock, plural } from "./format.js";
+import { HOUR, clock, measureLabel, plural } from "./format.js";
 
 const PAUSE = 350;
 
@@ -33,9 +33,12 @@ export class Trial {
     byId("trial-scope").addEventListener("change", () => this.#run());
   }
 
-  /** The series that is shown: what `this series` means. A try-out that was made is made again for it. */
+  /** The series that is shown: what the first choice of `On` means. A try-out that was made is made again for it. */
   follow(metric, measure) {
     this.#series = { metric, measure };
+    const [own, all] = byId("trial-scope").options;
+    setText(own, `${metric}, ${measureLabel(measure)}`);
+    setText(all, `${measureLabel(measure)} of all metrics`);
     if (this.#answer) this.#run();
   }
 
@@ -91,7 +94,8 @@ export class Trial {
       ["points", points.toLocaleString("en-US")],
     ]);
     this.#chart.markTrial(events.filter((event) => event.metric === this.#series?.metric && event.measure === this.#series.measure));
-    byId("trial-hint").hidden = true;
+    byId("trial-hint").hidden = events.length > 0;
+    setText(byId("trial-hint"), "Nothing would have fired in the last 24 hours.");
     byId("key-trial").hidden = false;
     this.#hours(events, start, end);
   }
@@ -102,8 +106,8 @@ export class Trial {
     for (const { kind, time } of events) if (kind === "breach") counts[Math.min(counts.length - 1, Math.floor((time - start) / HOUR))] += 1;
     const most = Math.max(1, ...counts);
     const box = byId("trial-hours");
-    box.hidden = events.length === 0;
-    if (box.hidden) return;
+    byId("trial-by-hour").hidden = events.length === 0;
+    if (!events.length) return;
     box.setAttribute("aria-label", `Breaches by the hour, ${Math.max(...counts)} at most`);
     box.replaceChildren(...counts.map((count, place) => {
       const bar = make("span", { className: "hour", title: `${clock(start + place * HOUR)} UTC: ${count}` });
