@@ -1,4 +1,9 @@
-"""No test on the cluster hangs: each part of one ends after a time that only a hang reaches, and says where it was."""
+"""What tests on the cluster share: releases that are installed while other tests run, and a limit against hanging.
+
+A release has points after minutes, because runs come each minute: these pass while tests run that need no release.
+
+Each part of a test ends after a time that only a hang reaches, and says where it was.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,9 @@ import sys
 from collections.abc import Generator, Iterator
 
 import pytest
+
+from tests.support.release import Release, documented, image_values
+from tests.support.secured_release import SecuredRelease
 
 MOST_SECONDS = 420
 """Of a test's set-up, of the test, and of its tear-down. On a quiet node none takes a third of it."""
@@ -53,3 +61,32 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     """Limit the end of its fixtures."""
     with limited(f"the tear-down of {item.name}"):
         yield
+
+
+@pytest.fixture(scope="session")
+def release_of_the_readme() -> Iterator[Release]:
+    """Install as the README says, word for word but for the image's name, in the background."""
+    block = documented("README.md", "helm install tickwatch")
+    default = "--set image.repository=tickwatch --set image.tag=dev"
+    assert default in block
+    script = block.replace(default, image_values()) + "kill %1\n"
+    with Release(lambda _: script) as release:
+        yield release
+
+
+@pytest.fixture(scope="session")
+def secured_release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredRelease]:
+    """Install a release that asks who calls, in the background."""
+    with SecuredRelease(tmp_path_factory.mktemp("secured")) as release:
+        yield release
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begin_releases(request: pytest.FixtureRequest) -> None:
+    """Begin to install, before the first test, what tests chosen for this run will ask for."""
+    asked = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    for name in ("release_of_the_readme", "secured_release"):
+        if name in asked:
+            # What goes wrong is raised again for whoever asks for it, and is nothing to the others.
+            with contextlib.suppress(Exception, pytest.fail.Exception, pytest.skip.Exception):
+                request.getfixturevalue(name)

@@ -1,6 +1,6 @@
 """A release from its installation to its end, on a real cluster: every test finds it as the one before has left it.
 
-The whole takes minutes, because runs come each minute; what can be told of them together is.
+The whole takes minutes, because runs come each minute; what can be told of one minute together is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import aclosing
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import pytest
 import tickwatch
@@ -21,11 +22,11 @@ from tests.support.release import (
     NAME,
     SELECTOR,
     Commands,
+    Release,
     documented,
     eventually,
-    image_values,
-    own_namespace,
     replace_pods,
+    run_by_hand,
 )
 
 RULE = [{"name": "any-price", "selector": {"measures": ["price"]}, "threshold": {"above": 0}}]
@@ -33,28 +34,20 @@ RULE = [{"name": "any-price", "selector": {"measures": ["price"]}, "threshold": 
 
 COLLECTOR = f"{SELECTOR},app.kubernetes.io/component=collector"
 QUERY = f"{SELECTOR},app.kubernetes.io/component=query"
+ALERTER = f"{SELECTOR},app.kubernetes.io/component=alerter"
 
 
 @pytest.fixture(scope="module")
-def namespace() -> Iterator[Commands]:
-    """Give a namespace for the release."""
-    with own_namespace() as commands:
-        yield commands
+def installed(release_of_the_readme: Release) -> str:
+    """Return what the README's commands have printed."""
+    return release_of_the_readme.installed()
 
 
 @pytest.fixture(scope="module")
-def installed(namespace: Commands) -> str:
-    """Install as the README says, word for word but for the image's name; return what that printed."""
-    block = documented("README.md", "helm install tickwatch")
-    default = "--set image.repository=tickwatch --set image.tag=dev"
-    assert default in block
-    return namespace.shell(block.replace(default, image_values()) + "kill %1\n")
-
-
-@pytest.fixture(scope="module")
-def release(namespace: Commands, installed: str) -> Commands:
+def release(release_of_the_readme: Release, installed: str) -> Iterator[Commands]:
     """Give the namespace with the release in it."""
-    return namespace
+    yield release_of_the_readme.commands
+    release_of_the_readme.close()
 
 
 def runs(commands: Commands) -> list[dict[str, object]]:
@@ -143,8 +136,7 @@ def test_identities_may_do_what_they_need_and_no_more(release):
 def test_one_alerter_holds_the_lease(release):
     """Of two alerters one holds the release's Lease, by its pod's name, and both are ready."""
     release.kubectl("rollout", "status", f"deployment/{NAME}-alerter", "--timeout=180s")
-    selector = f"{SELECTOR},app.kubernetes.io/component=alerter"
-    names = [pod["metadata"]["name"] for pod in release.get("pods", "-l", selector)]
+    names = [pod["metadata"]["name"] for pod in release.get("pods", "-l", ALERTER)]
 
     holder = release.get("lease", f"{NAME}-alerter")[0]["spec"]["holderIdentity"]
 
@@ -152,8 +144,18 @@ def test_one_alerter_holds_the_lease(release):
     assert sum(holder.startswith(name) for name in names) == 1
 
 
-def test_an_upgrade_under_load_fails_no_call(release):
-    """Query and alerter are replaced pod by pod: no call fails, watches go on where they were, no slot is left out."""
+class Upgrade(NamedTuple):
+    """What was heard while a release was upgraded."""
+
+    load: dict[str, Any]
+    """The report of the pod that asked and watched query all the time."""
+    breach: tickwatch.Event
+    """The first breach at a subscriber outside the cluster, once the new alerters were up."""
+
+
+@pytest.fixture(scope="module")
+def upgrade(release: Commands) -> Upgrade:
+    """Upgrade the release to a rule of its own while query is loaded, and wait once for the minute that tells of it."""
     pods_before = {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
     targets = (f"dns:///{NAME}-query-headless:50051", f"{NAME}-query:50051")
     with under_load(release, *targets) as load:
@@ -168,13 +170,33 @@ def test_an_upgrade_under_load_fails_no_call(release):
         eventually("the old pods' end", replaced, within=120)
         # Whoever still hears of new slots has gone on at a new pod, since no other is left.
         heard = load.slots()
+        release.kubectl("rollout", "status", f"deployment/{NAME}-alerter", "--timeout=180s")
+        with release.forwarded(f"{NAME}-alerter", 50052) as address:
+            breach = asyncio.run(first_breach(address))
         eventually(
             "a new slot at each watch",
             lambda: all(load.slots().get(target, set()) > heard.get(target, set()) for target in targets),
             within=240,
         )
-        report = load.stop()
+        return Upgrade(load.stop(), breach)
 
+
+async def first_breach(address: str) -> tickwatch.Event:
+    """Return the first breach that an alerter tells of from now on."""
+    async with (
+        asyncio.timeout(180),
+        tickwatch.AlertClient(address, timeout_seconds=60) as client,
+        aclosing(client.watch_breaches(rules=["any-price"])) as items,
+    ):
+        async for item in items:
+            if isinstance(item, tickwatch.Event):
+                return item
+    raise AssertionError("the stream ended")
+
+
+def test_an_upgrade_under_load_fails_no_call(release, upgrade):
+    """Query and alerter are replaced pod by pod: no call fails, watches go on where they were, no slot is left out."""
+    report = upgrade.load
     assert report["failures"] == []
     assert report["calls"] > 100
     moments = sorted({dt.datetime.fromisoformat(slot) for slot in report["slots"]})
@@ -182,24 +204,9 @@ def test_an_upgrade_under_load_fails_no_call(release):
     assert written_in_time(release, moments[0], moments[-1]) - set(moments) == set(), "left out"
 
 
-def test_a_breach_comes_through_the_stream(release):
+def test_a_breach_comes_through_the_stream(upgrade):
     """A point that breaks a rule of the release's values arrives at a subscriber outside the cluster."""
-    release.kubectl("rollout", "status", f"deployment/{NAME}-alerter", "--timeout=180s")
-
-    async def first_breach(address: str) -> tickwatch.Event:
-        async with (
-            asyncio.timeout(180),
-            tickwatch.AlertClient(address, timeout_seconds=60) as client,
-            aclosing(client.watch_breaches(rules=["any-price"])) as items,
-        ):
-            async for item in items:
-                if isinstance(item, tickwatch.Event):
-                    return item
-        raise AssertionError("the stream ended")
-
-    with release.forwarded(f"{NAME}-alerter", 50052) as address:
-        breach = asyncio.run(first_breach(address))
-
+    breach = upgrade.breach
     assert (breach.rule, breach.kind, breach.measure) == ("any-price", "breach", "price")
     assert breach.value is not None
     assert breach.value > 0
@@ -225,38 +232,31 @@ def test_a_killed_pod_costs_no_call(release):
 
 
 def test_influxdb_restarts_with_its_volume(release):
-    """A new pod of InfluxDB has the points of the old one, no other pod is restarted for it, and runs write again."""
+    """A killed InfluxDB comes back with its points, no other pod is restarted for it, and runs write again."""
     before = point_counts(release)
-    restarts = {pod["metadata"]["name"]: pod for pod in release.get("pods", "-l", QUERY)}
-    known = {str(run["slot"]) for run in runs(release)}
+    names = [pod["metadata"]["name"] for role in (QUERY, ALERTER) for pod in release.get("pods", "-l", role)]
 
-    release.kubectl("delete", "pod", f"{NAME}-influxdb-0")
+    release.kubectl("delete", "pod", f"{NAME}-influxdb-0", "--grace-period=1")
     release.kubectl("rollout", "status", f"statefulset/{NAME}-influxdb", "--timeout=180s")
 
-    def written_again() -> bool:
-        return any(run["exit_code"] == 0 and str(run["slot"]) > max(known) for run in runs(release))
-
-    eventually("a run after the restart", written_again, within=180)
+    (run,) = run_by_hand(release)
+    assert (run["exit_code"], run["points"]) == (0, 15)
+    servers = release.get("pods", *names)
+    assert [status["restartCount"] for pod in servers for status in pod["status"]["containerStatuses"]] == [0, 0, 0, 0]
     replace_pods(release, "query")  # who reads the store anew finds it all
-    after = point_counts(release)
-    assert after.keys() == before.keys()
-    assert all(after[name] >= before[name] for name in before)
-    assert all(
-        status["restartCount"] == 0 for pod in restarts.values() for status in pod["status"]["containerStatuses"]
-    )
+    found = point_counts(release)
+    assert found.keys() == before.keys()
+    assert all(found[name] >= before[name] for name in before)
 
 
 def test_a_run_is_divided_among_shards(release):
     """As an Indexed Job each shard takes its share of the metrics, and together they have all of them."""
     release.run("helm", "upgrade", NAME, "charts/tickwatch", "--reuse-values", "--set=collector.shards=3")
-    release.kubectl("create", "job", "by-hand", f"--from=cronjob/{NAME}-collector")
-    release.kubectl("wait", "--for=condition=Complete", "job/by-hand", "--timeout=120s")
 
-    printed = release.kubectl("logs", "-l", "batch.kubernetes.io/job-name=by-hand", "--tail=-1")
-    lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
-    release.kubectl("delete", "job", "by-hand")
-    assert sorted(str(line["shard"]) for line in lines) == ["0/3", "1/3", "2/3"]
-    assert sum(line["points"] for line in lines) == 15
+    reports = run_by_hand(release)
+
+    assert sorted(str(report["shard"]) for report in reports) == ["0/3", "1/3", "2/3"]
+    assert sum(report["points"] for report in reports) == 15
 
 
 def test_points_come_back_from_a_backup(release, tmp_path):
@@ -322,7 +322,9 @@ def test_nothing_is_left_but_what_is_said(release):
         items = release.get(kinds, "-l", SELECTOR)
         return {f"{item['kind']}/{item['metadata']['name']}" for item in items}
 
-    release.run("helm", "uninstall", NAME, "--wait", "--timeout", "180s")
+    release.run("helm", "uninstall", NAME)
+    # How long InfluxDB takes to end is its own affair.
+    release.kubectl("delete", "pod", f"{NAME}-influxdb-0", "--grace-period=1", "--ignore-not-found", "--wait=false")
     kept = {f"PersistentVolumeClaim/data-{NAME}-influxdb-0", f"Secret/{NAME}-influxdb-auth"}
     eventually("the pods' end", lambda: left() == kept, within=120)
 

@@ -10,103 +10,35 @@ import datetime as dt
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 import tickwatch
 
-from tests.support.certificates import Authority, Pair, new_token, tokens_text
-from tests.support.release import NAME, SELECTOR, Commands, eventually, image_values, own_namespace
+from tests.support.certificates import new_token
+from tests.support.release import NAME, SELECTOR, eventually
+from tests.support.secured_release import SecuredRelease
 
-AUDIENCE = "tickwatch.example"
 CALL_SECONDS = 30.0
 """A busy machine may be slow; what counts is the answer."""
 
-RULE = [{"name": "any-price", "selector": {"measures": ["price"]}, "threshold": {"above": 0}}]
-"""A rule that every point of a price breaks, so that nobody waits for a market to move."""
-
-
-class Secured:
-    """The release, and what its callers have to show."""
-
-    def __init__(self, commands: Commands, folder: Path) -> None:
-        self.commands = commands
-        self._folder = folder
-        servers, clients = Authority(folder / "servers"), Authority(folder / "clients")
-        hosts = [f"{NAME}-{role}{kind}" for role in ("query", "alerter") for kind in ("", "-headless")]
-        self.server, self.caller = servers.issue(*hosts, "localhost"), clients.issue("caller.example")
-        self.ca, self.client_ca = servers.ca, clients.ca
-        self.static_token = new_token()
-
-    def make_secrets(self) -> None:
-        """Put into the cluster what a platform has there before it installs the release."""
-        own = ("own", "read", new_token())
-        self._secret("tls", "kubernetes.io/tls", self._pair(self.server) | {"ca.crt": self.ca.read_text()})
-        self._secret("own-client", "kubernetes.io/tls", self._pair(self.caller))
-        self._secret("client-authorities", "Opaque", {"ca.crt": self.client_ca.read_text()})
-        tokens = tokens_text(("script", "read", self.static_token), own)
-        self._secret("tokens", "Opaque", {"tokens.yaml": tokens, "own-token": own[2]})
-        for account in ("reader", "on-call", "stranger"):
-            self.commands.kubectl("create", "serviceaccount", account)
-
-    def _secret(self, name: str, kind: str, data: dict[str, str]) -> None:
-        document = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "stringData": data}
-        self.commands.kubectl("create", "-f", "-", document=document)
-
-    @staticmethod
-    def _pair(pair: Pair) -> dict[str, str]:
-        return {"tls.crt": pair.cert.read_text(), "tls.key": pair.key.read_text()}
-
-    def token(self, account: str, audience: str = AUDIENCE) -> str:
-        """Return an account's token, as a projected volume would bring it."""
-        return self.commands.kubectl("create", "token", account, "--audience", audience).strip()
-
-    def shown(self, token: str | None, *, certificate: bool = True) -> tickwatch.Credentials:
-        """Return what a caller from outside the release shows."""
-        pair = {"cert": self.caller.cert, "key": self.caller.key} if certificate else {}
-        return tickwatch.Credentials(ca=self.ca, token=token, **pair)
-
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """Install a release with everything on, and wait until it is ready."""
-    with own_namespace() as commands:
-        secured = Secured(commands, tmp_path_factory.mktemp("certificates"))
-        secured.make_secrets()
-        chosen = {
-            "influxdb": {"enabled": True, "persistence": {"enabled": False}},
-            "collector": {"exchange": "simulated"},
-            "query": {"replicas": 1, "drainSeconds": 0},
-            "alerter": {"replicas": 1, "drainSeconds": 0},
-            "gateway": {"enabled": True, "replicas": 1, "drainSeconds": 0},
-            "rules": RULE,
-            "security": {
-                "tls": {"existingSecret": "tls"},
-                "serviceAccounts": {
-                    "enabled": True,
-                    "audience": AUDIENCE,
-                    "readers": [f"{commands.namespace}/reader"],
-                    "admins": [f"{commands.namespace}/on-*"],
-                },
-                "tokens": {"existingSecret": "tokens"},
-                "clientCertificates": {"caSecret": "client-authorities", "ownSecret": "own-client"},
-            },
-        }
-        values = [f"--set-json={key}={json.dumps(value)}" for key, value in chosen.items()]
-        commands.run("helm", "install", NAME, "charts/tickwatch", "--skip-crds", *image_values().split(), *values)
-        try:
-            for role in ("query", "alerter", "gateway"):
-                commands.kubectl("rollout", "status", f"deployment/{NAME}-{role}", "--timeout=240s")
-            yield secured
-        finally:
-            commands.run("helm", "uninstall", NAME)
+def release(secured_release: SecuredRelease) -> Iterator[SecuredRelease]:
+    """Wait until the release with everything on is ready; afterwards it leaves nothing in the cluster at large."""
+    try:
+        secured_release.installed()
+        yield secured_release
+        commands = secured_release.commands
+        commands.run("helm", "uninstall", NAME)
         bindings = commands.get("clusterrolebindings", "-l", SELECTOR)
         assert [one for one in bindings if one["subjects"][0]["namespace"] == commands.namespace] == []
+    finally:
+        secured_release.close()
 
 
 def ask(
-    release: Secured, credentials: tickwatch.Credentials, call: Callable[[tickwatch.Client], Awaitable[object]]
+    release: SecuredRelease, credentials: tickwatch.Credentials, call: Callable[[tickwatch.Client], Awaitable[object]]
 ) -> object:
     """Ask the query service from outside the cluster."""
 
@@ -118,7 +50,7 @@ def ask(
         return asyncio.run(asked(address.replace("127.0.0.1", "localhost")))
 
 
-def silence(release: Secured, credentials: tickwatch.Credentials) -> tickwatch.Silence:
+def silence(release: SecuredRelease, credentials: tickwatch.Credentials) -> tickwatch.Silence:
     """Ask the alerter from outside the cluster for what only admins may: a silence."""
 
     async def asked(address: str) -> tickwatch.Silence:
@@ -136,7 +68,9 @@ async def names(client: tickwatch.Client) -> list[str]:
 
 def test_its_own_test_passes(release):
     """`helm test` asks everything, with a certificate and with the token that the kubelet writes for its pod."""
-    assert "PASSED" in release.commands.run("helm", "test", NAME, "--logs", "--timeout", "240s")
+    printed = release.installed()
+    assert "PASSED" in printed
+    assert "FAILED" not in printed
 
 
 def test_readers_read(release):

@@ -5,17 +5,20 @@ The namespace is the current one of a kubeconfig of the test's own, so that docu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar
 
 from tests.support.needs import ROOT, require_cluster, require_program
 
@@ -26,6 +29,23 @@ NAME = "tickwatch"
 SELECTOR = f"app.kubernetes.io/instance={NAME}"
 
 _Found = TypeVar("_Found")
+
+
+class Begun:
+    """A script under way, which nobody waits for until its end is needed."""
+
+    def __init__(self, script: str, process: subprocess.Popen[str], printed: IO[str]) -> None:
+        self._script = script
+        self._process = process
+        self._printed = printed
+
+    def end(self, *, timeout: float = 300.0) -> str:
+        """Wait until it has succeeded and return what it printed."""
+        code = self._process.wait(timeout)
+        self._printed.seek(0)
+        text = self._printed.read()
+        assert code == 0, f"{self._script}\n{text}"
+        return text
 
 
 class Commands:
@@ -76,6 +96,27 @@ class Commands:
         return list(found["items"]) if "items" in found else [found]
 
     @contextmanager
+    def beginning(self, script: str) -> Iterator[Begun]:
+        """Begin a script, as `shell` runs one, and go on; nothing that it has started outlasts the context."""
+        with tempfile.TemporaryFile("w+") as printed:
+            process = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", script],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            try:
+                yield Begun(script, process, printed)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+
+    @contextmanager
     def forwarded(self, service: str, port: int) -> Iterator[str]:
         """Yield an address of this machine at which a Service answers."""
         forward = subprocess.Popen(
@@ -115,7 +156,34 @@ def own_namespace() -> Iterator[Commands]:
             commands.kubectl("config", "set-context", "--current", f"--namespace={name}")
             yield commands
         finally:
-            commands.kubectl("delete", "namespace", name, "--timeout=120s")
+            commands.kubectl("delete", "namespace", name, "--wait=false")
+
+
+class Release:
+    """A release in a namespace of its own, whose installation has begun; it ends with the context, or before."""
+
+    def __init__(self, script: Callable[[Commands], str]) -> None:
+        """Begin to install by a script, which is made for the namespace."""
+        with contextlib.ExitStack() as stack:
+            self.commands = stack.enter_context(own_namespace())
+            self._begun = stack.enter_context(self.commands.beginning(script(self.commands)))
+            self._stack = stack.pop_all()
+
+    def installed(self) -> str:
+        """Wait until the script has succeeded and return what it printed."""
+        return self._begun.end()
+
+    def close(self) -> None:
+        """Give the namespace up, with all that is in it."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def replace_pods(commands: Commands, component: str) -> None:
@@ -140,6 +208,15 @@ def replace_pods(commands: Commands, component: str) -> None:
 
     commands.kubectl("delete", "pods", "-l", labels, "--grace-period=1")
     eventually(f"new pods of {component}", replaced, within=180)
+
+
+def run_by_hand(commands: Commands) -> list[dict[str, Any]]:
+    """Run the collector now, as its next run would be, and return what each of its pods has reported."""
+    commands.kubectl("create", "job", "by-hand", f"--from=cronjob/{NAME}-collector")
+    commands.kubectl("wait", "--for=condition=Complete", "job/by-hand", "--timeout=120s")
+    printed = commands.kubectl("logs", "-l", "batch.kubernetes.io/job-name=by-hand", "--tail=-1")
+    commands.kubectl("delete", "job", "by-hand")
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
 
 
 def image_values() -> str:
