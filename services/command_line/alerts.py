@@ -217,7 +217,9 @@ def silence(
         print_silences(ask(alerts, lambda client: client.list_rules()).silences)
 
 
-@click.group(cls=Group, section="Alerts", examples=["tickwatch dead-letters list"])
+@click.group(
+    cls=Group, section="Alerts", examples=["tickwatch dead-letters list", "tickwatch dead-letters resend --all"]
+)
 def dead_letters() -> None:
     """Look after notifications that their receiver has refused for good."""
 
@@ -244,7 +246,9 @@ def list_dead_letters(limit: int, output: str, alerts: str) -> None:
     print_dead_letters(ask(alerts, collect), output)
 
 
-@dead_letters.command(examples=["tickwatch dead-letters resend --all"])
+@dead_letters.command(
+    examples=["tickwatch dead-letters resend --all", "tickwatch dead-letters resend --all --alerts 127.0.0.1:50052"]
+)
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @alerts_option

@@ -51,7 +51,12 @@ def rules() -> None:
     """Write rules, check them, test them, and see how they fare."""
 
 
-@rules.command(examples=["tickwatch rules check rules.yaml"])
+@rules.command(
+    examples=[
+        "tickwatch rules check rules.yaml",
+        "tickwatch rules default > mine.yaml && tickwatch rules check rules.yaml mine.yaml",
+    ]
+)
 @_FILES
 def check(files: tuple[Path, ...]) -> None:
     """Tell every problem in files of rules, with its line.
@@ -73,7 +78,7 @@ def check(files: tuple[Path, ...]) -> None:
     sys.exit(EXIT_USAGE if failed else 0)
 
 
-@rules.command(examples=["tickwatch rules default > rules.yaml"])
+@rules.command(examples=["tickwatch rules default", "tickwatch rules default > rules.yaml"])
 def default() -> None:
     """Write the rules that hold where no file is named, as the file to begin one's own with."""
     from services.core.catalog.rules_file import DEFAULT_RULES_FILE

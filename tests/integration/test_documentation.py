@@ -105,14 +105,14 @@ def test_a_page_holds(page: str, market: Session, tmp_path) -> None:
 def examples(command: click.Command) -> Iterator[str]:
     """Yield the examples of a command's help and of those below it."""
     assert isinstance(command, Command), command.name
-    assert command.examples, command.name
+    assert len(command.examples) > 1, command.name
     yield from command.examples
     for inner in getattr(command, "commands", {}).values():
         yield from examples(inner)
 
 
 def test_the_examples_of_every_help_work(market: Session, tmp_path) -> None:
-    """Typed as they stand, each in a folder of its own, they succeed; no command is without."""
+    """Typed as they stand, each in a folder of its own, they succeed; every command has two."""
     point = f"SIM:BTCUSD,price,{commands.minute(-5):%Y-%m-%dT%H:%MZ},1.5"
     for number, example in enumerate(sorted(set(examples(cli)))):
         folder = tmp_path / str(number)
