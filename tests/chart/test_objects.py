@@ -262,6 +262,15 @@ def test_an_autoscaler_owns_the_number_of_pods():
     assert of_kind(objects, "PodDisruptionBudget", "-query")[0]["spec"]["maxUnavailable"] == "25%"
 
 
+@pytest.mark.parametrize(("drain", "expected"), [(0, 35), (10, 25), (60, 0)])
+def test_a_pod_of_query_answers_until_clients_know_the_next_one(drain, expected):
+    """A new pod is there for gRPC's 30 s between two look-ups, and 5 s more, before an old one stops answering."""
+    words = (f"--set=query.drainSeconds={drain}", "--set=query.terminationGracePeriodSeconds=90")
+    (deployment,) = of_kind(rendered("trying-out", *words), "Deployment", "query")
+
+    assert deployment["spec"]["minReadySeconds"] == expected
+
+
 def test_one_pod_has_no_disruption_budget():
     """A budget over a single pod would only keep nodes from being drained."""
     assert of_kind(rendered("smallest"), "PodDisruptionBudget") == []

@@ -155,13 +155,16 @@ class Upgrade(NamedTuple):
 
 @pytest.fixture(scope="module")
 def upgrade(release: Commands) -> Upgrade:
-    """Upgrade the release to a rule of its own while query is loaded, and wait once for the minute that tells of it."""
+    """Upgrade the release to a rule of its own while query is loaded, and hear of a breach while query is replaced."""
     pods_before = {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
     targets = (f"dns:///{NAME}-query-headless:50051", f"{NAME}-query:50051")
     with under_load(release, *targets) as load:
         release.run(
             "helm", "upgrade", NAME, "charts/tickwatch", "--reuse-values", f"--set-json=rules={json.dumps(RULE)}"
         )
+        release.kubectl("rollout", "status", f"deployment/{NAME}-alerter", "--timeout=300s")
+        with release.forwarded(f"{NAME}-alerter", 50052) as address:
+            breach = asyncio.run(first_breach(address))
         release.kubectl("rollout", "status", f"deployment/{NAME}-query", "--timeout=300s")
 
         def replaced() -> bool:
@@ -170,9 +173,6 @@ def upgrade(release: Commands) -> Upgrade:
         eventually("the old pods' end", replaced, within=120)
         # Whoever still hears of new slots has gone on at a new pod, since no other is left.
         heard = load.slots()
-        release.kubectl("rollout", "status", f"deployment/{NAME}-alerter", "--timeout=180s")
-        with release.forwarded(f"{NAME}-alerter", 50052) as address:
-            breach = asyncio.run(first_breach(address))
         eventually(
             "a new slot at each watch",
             lambda: all(load.slots().get(target, set()) > heard.get(target, set()) for target in targets),

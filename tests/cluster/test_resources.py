@@ -10,24 +10,12 @@ import pytest
 import tickwatch
 
 from tests.support import cluster, commands
+from tests.support.chart import of_kind, rendered
 from tests.support.cluster import alert_rule, kubectl, market
 from tests.support.replicas import Breaches, Gate, Replica, shared_store, starting, wait_for_leader
 
-LEASE = "alerter"
-
-ALERTER_RIGHTS = [
-    {
-        "apiGroups": ["coordination.k8s.io"],
-        "resources": ["leases"],
-        "resourceNames": [LEASE],
-        "verbs": ["get", "update"],
-    },
-    {"apiGroups": ["tickwatch.dev"], "resources": ["markets", "alertrules"], "verbs": ["list", "watch"]},
-    {"apiGroups": ["tickwatch.dev"], "resources": ["markets/status", "alertrules/status"], "verbs": ["patch"]},
-]
-"""What an alerter may; the processes of these tests have no other rights."""
-
-COLLECTOR_RIGHTS = [{"apiGroups": ["tickwatch.dev"], "resources": ["markets"], "verbs": ["list"]}]
+LEASE = "market-tickwatch-alerter"
+"""The Lease's name in the chart's renders, to which the alerter's rights are bound."""
 
 HIGH = {"threshold": {"above": 100}, "selector": {"metrics": ["SIM:M*"]}}
 SIM = {"exchange": "SIM", "pairs": ["BTCUSD", "ETHUSD"], "measures": ["price"]}
@@ -35,9 +23,14 @@ SIM = {"exchange": "SIM", "pairs": ["BTCUSD", "ETHUSD"], "measures": ["price"]}
 
 @pytest.fixture(scope="module")
 def namespace(tmp_path_factory):
-    """A namespace for these tests alone, with an identity for the alerter and one for the collector, and a Lease."""
+    """A namespace for these tests alone, with the chart's rights for alerter and collector, and a Lease.
+
+    The processes of these tests have no other rights.
+    """
     with cluster.a_namespace() as name:
-        for role, rules in (("alerter", ALERTER_RIGHTS), ("collector", COLLECTOR_RIGHTS)):
+        for role in ("alerter", "collector"):
+            (chart_role,) = of_kind(rendered("resources"), "Role", f"-{role}")
+            rules = chart_role["rules"]
             meta = {"name": role, "namespace": name}
             group = "rbac.authorization.k8s.io"
             apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
