@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.alerter.evaluation.means import window_sums
+from services.alerter.evaluation.means import last_sums, sums_before
+from services.alerter.evaluation.sequences import AHEAD
 from services.alerter.evaluation.states import STALE_SLOTS, Block, Counts, Flags, Places, Stretch, ratio_of
 from services.core.model import Floats, Slots
 from services.core.rules import Ratio, Threshold
@@ -21,16 +21,14 @@ _CHUNK_VALUES = 1 << 15
 """How many values are judged at a time: 256 KB a column, which still fit into a processor's cache. With a quarter of
 that numpy's price for each call shows, with four times as many little more is gained."""
 
-_TRANSPOSED_SLOTS = 64
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """Points out of line, in the order of slots and then of series, with their evidence as in Event."""
+    """Points out of line, in the order of series and then of slots, with their evidence as in Event."""
 
+    series: Places
     slots: Places
     """Counted from the first slot of the stretch."""
-    series: Places
     value: Floats
     baseline: Floats
     ratio: Floats
@@ -40,57 +38,65 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdicts:
-    """The verdicts on a stretch of slots. Matrices are of shape (slots, series)."""
+    """The verdicts on a stretch of slots. Matrices are of shape (series, slots)."""
 
+    found: Found
     levels: Floats
-    """What is compared with an opening's baseline: values, or magnitudes. NaN where there is no point to compare: none
-    at all, none that could be judged, or one out of line."""
+    """What is compared with an opening's baseline, values or magnitudes; NaN where there is no point to compare: none
+    at all, none that could be judged, or one out of line. One row, the series end to end, and AHEAD more behind."""
     present: Flags | None
     """Where there is a point; None: everywhere."""
     judged: Flags | None
     """Where there is a point and enough before it to judge it by; None: everywhere."""
     gone: Flags | None
     """Where this slot and the two before it are without a point; None: nowhere."""
-    found: Found
 
 
 def judge_ratio(ratio: Ratio, magnitudes: Flags, stretch: Stretch) -> Verdicts:
     """Judge a stretch; `magnitudes` are of its series. The block holds the window before it too."""
     window, shape = ratio.window, (len(stretch.series), len(stretch))
-    gaps = _Gaps(shape)
-    places: list[Places] = [np.empty(0, np.intp)]
-    all_means: list[Floats] = [np.empty(0)]
-    all_counts: list[Counts] = [np.empty(0, np.int64)]
+    gaps, row = _Gaps(shape), _room(shape)
+    matrix = _matrix(row, shape)
+    columns: list[tuple[Places, Places, Floats, Floats, Counts]] = []
     for chunk in _chunks(shape[0], window + shape[1]):
-        values = stretch.values(window, chunk)
-        levels = compared = _levels(values, magnitudes[chunk])
+        values = np.ascontiguousarray(stretch.values(window, chunk))
+        levels = compared = levels_of(values, magnitudes[chunk, None])
+        matrix[chunk] = levels[:, window:]
         absent = np.isnan(values)
         counts: NDArray[np.int16] | None = None
         if absent.any():
             compared = np.where(absent, 0.0, levels)
-            counts = window_sums((~absent[:, :-1]).astype(np.int16), window)
-            gaps.put(chunk, absent[:, window - STALE_SLOTS + 1 :], counts < ratio.min_points)
-        means = window_sums(compared[:, :-1], window)
+            counts, stride = sums_before((~absent).astype(np.int16), window)
+            few = _rows(counts < ratio.min_points, stride, shape[1])
+            gaps.put(chunk, absent[:, window - STALE_SLOTS + 1 :], few)
+            matrix[chunk][few] = np.nan
+        means, stride = sums_before(compared, window)
         means /= window if counts is None else counts
-        above = np.flatnonzero(levels[:, window:] > limits_of(ratio, means))
-        places.append(above + chunk.start * shape[1])
-        all_means.append(means.ravel()[above])
-        all_counts.append(np.full(len(above), window) if counts is None else counts.ravel()[above].astype(np.int64))
-    series, slots = np.divmod(np.concatenate(places), shape[1])
-    mean, count = np.concatenate(all_means), np.concatenate(all_counts)
-    which = np.flatnonzero((mean > 0) & (count >= ratio.min_points))
-    which = which[np.argsort((slots * shape[0] + series)[which], kind="stable")]
-    series, slots, mean = series[which], slots[which], mean[which]
-    value = stretch.block.at(stretch.series[series], slots + stretch.first)
-    level = np.where(magnitudes[series], np.abs(value), value)
-    found = Found(slots, series, value, mean, ratio_of(level, mean), limits_of(ratio, mean), count[which])
-    return gaps.verdicts(stretch, magnitudes, found)
+        points = levels.reshape(-1)[window:] if stride > 1 else levels[:, window]
+        above = np.flatnonzero(points > limits_of(ratio, means))
+        series, slots = np.divmod(above, stride)
+        mean, count = means[above], np.full(len(above), window) if counts is None else counts[above].astype(np.int64)
+        which = np.flatnonzero((slots < shape[1]) & (mean > 0) & (count >= ratio.min_points))
+        series, slots = series[which], slots[which]
+        matrix[chunk][series, slots] = np.nan
+        columns.append((series + chunk.start, slots, values[series, window + slots], mean[which], count[which]))
+    series, slots, value, mean, count = (np.concatenate(column) for column in zip(_NOTHING, *columns, strict=True))
+    level = levels_of(value, magnitudes[series])
+    found = Found(series, slots, value, mean, ratio_of(level, mean), limits_of(ratio, mean), count)
+    return gaps.verdicts(found, row)
 
 
 def limits_of(ratio: Ratio, means: Floats) -> Floats:
     """Return what a value must exceed, given the means before it."""
     limits = means * ratio.factor
     return np.maximum(limits, means + ratio.min_delta) if ratio.min_delta else limits
+
+
+def levels_of(values: Floats, magnitudes: Flags) -> Floats:
+    """Return what is compared: values, or their magnitudes where `magnitudes`, of a shape that fits, says so."""
+    if magnitudes.all():
+        return np.abs(values)
+    return np.where(magnitudes, np.abs(values), values) if magnitudes.any() else values
 
 
 def judge_threshold(threshold: Threshold, stretch: Stretch) -> Verdicts:
@@ -102,12 +108,15 @@ def judge_threshold(threshold: Threshold, stretch: Stretch) -> Verdicts:
     absent = np.isnan(stretch.values(STALE_SLOTS - 1))
     if absent.any():
         gaps.put(slice(None), absent, np.zeros(shape, np.bool_))
-    values = transposed(stretch.values(0))
-    slots, series = np.nonzero((values > above) | (values < below))
-    value = values[slots, series]
+    row = _room(shape)
+    values = _matrix(row, shape)
+    values[:] = stretch.values(0)
+    series, slots = np.nonzero((values > above) | (values < below))
+    value = values[series, slots]
+    values[series, slots] = np.nan
     limit = np.where(value > above, above, below)
-    found = Found(slots, series, value, limit, ratio_of(value, limit), limit, np.zeros(len(slots), np.int64))
-    return gaps.verdicts(stretch, np.zeros(shape[0], np.bool_), found)
+    found = Found(series, slots, value, limit, ratio_of(value, limit), limit, np.zeros(len(slots), np.int64))
+    return gaps.verdicts(found, row)
 
 
 def means_at(ratio: Ratio, magnitudes: Flags, block: Block, series: Places, slots: Slots) -> tuple[Floats, Counts]:
@@ -118,8 +127,8 @@ def means_at(ratio: Ratio, magnitudes: Flags, block: Block, series: Places, slot
         values = block.part(series[which], slot - ratio.window, slot)
         absent = np.isnan(values)
         counts[which] = ratio.window - absent.sum(axis=1)
-        compared = np.where(absent, 0.0, _levels(values, magnitudes[which]))
-        means[which] = window_sums(compared, ratio.window)[:, 0] / counts[which]
+        compared = np.where(absent, 0.0, levels_of(values, magnitudes[which, None]))
+        means[which] = last_sums(compared, ratio.window) / counts[which]
     return means, counts
 
 
@@ -138,39 +147,37 @@ class _Gaps:
             self._unjudged = np.zeros(self._shape, np.bool_)
         self._absent[chunk], self._unjudged[chunk] = absent, unjudged
 
-    def verdicts(self, stretch: Stretch, magnitudes: Flags, found: Found) -> Verdicts:
+    def verdicts(self, found: Found, levels: Floats) -> Verdicts:
         """Return the verdicts on the stretch."""
-        levels = transposed(stretch.values(0))
-        if magnitudes.any():
-            np.abs(levels, out=levels, where=magnitudes)
-        levels[found.slots, found.series] = np.nan
         if self._absent is None or self._unjudged is None:
-            return Verdicts(levels, None, None, None, found)
-        absent, unjudged = transposed(self._absent), transposed(self._unjudged)
-        here = absent[STALE_SLOTS - 1 :]
+            return Verdicts(found, levels, None, None, None)
+        here = self._absent[:, STALE_SLOTS - 1 :]
         gone = here.copy()
         for earlier in range(STALE_SLOTS - 1):
-            gone &= absent[earlier : earlier + len(here)]
-        levels[unjudged] = np.nan
-        return Verdicts(levels, ~here, ~(here | unjudged), gone, found)
+            gone &= self._absent[:, earlier : earlier + self._shape[1]]
+        return Verdicts(found, levels, ~here, ~(here | self._unjudged), gone)
 
 
-_Column = TypeVar("_Column", bound=np.generic)
+_NOTHING = (np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0), np.empty(0), np.empty(0, np.int64))
 
 
-def transposed(values: NDArray[_Column]) -> NDArray[_Column]:
-    """Return a copy of shape (slots, series), each slot's row in one piece; cut so that caches are enough for it."""
-    result = np.empty(values.shape[::-1], values.dtype)
-    for first in range(0, len(result), _TRANSPOSED_SLOTS):
-        part = slice(first, first + _TRANSPOSED_SLOTS)
-        result[part] = values[:, part].T
-    return result
+def _room(shape: tuple[int, int]) -> Floats:
+    row = np.empty(shape[0] * shape[1] + AHEAD)
+    row[shape[0] * shape[1] :] = np.nan
+    return row
 
 
-def _levels(values: Floats, magnitudes: Flags) -> Floats:
-    if magnitudes.all():
-        return np.abs(values)
-    return np.where(magnitudes[:, None], np.abs(values), values) if magnitudes.any() else values
+def _matrix(row: Floats, shape: tuple[int, int]) -> Floats:
+    return row[: shape[0] * shape[1]].reshape(shape)
+
+
+def _rows(row: Flags, stride: int, slot_count: int) -> Flags:
+    """Return what `sums_before` has laid end to end as series by slots."""
+    if stride == 1:
+        return row[:, None]
+    whole = np.zeros(len(row) + stride - slot_count, np.bool_)
+    whole[: len(row)] = row
+    return whole.reshape(-1, stride)[:, :slot_count]
 
 
 def _chunks(series_count: int, slot_count: int) -> Iterator[slice]:

@@ -17,18 +17,23 @@ from numpy.typing import NDArray
 _Column = TypeVar("_Column", bound=np.generic)
 
 
-def window_sums(values: NDArray[_Column], window: int) -> NDArray[_Column]:
-    """Return the sums of `window` neighbours: of shape (series, slots), result i is of the slots [i, i + window).
+def sums_before(values: NDArray[_Column], window: int) -> tuple[NDArray[_Column], int]:
+    """Return the sums of the `window` slots before each slot from number `window` on, as one row, and its stride.
 
-    The result has `window - 1` slots less; there must be at least one. Wholes are summed exactly.
+    Values are of shape (series, slots), each series' in one piece and all of them end to end. The sum before slot
+    `window + i` of series r stands at `r * stride + i`; what stands between the series means nothing. It is one row
+    because numpy goes along it in a third of the time that many short ones take. Wholes are summed exactly.
     """
-    count = values.shape[1] - window + 1
-    if count < 1:
-        raise ValueError(f"a window of {window} slots does not fit into {values.shape[1]}")
-    return _one(values, window) if count == 1 else _many(values, window, count)
+    if values.shape[1] == window + 1:
+        return last_sums(values[:, :-1], window), 1
+    return neighbour_sums(values.reshape(-1)[:-1], window), values.shape[1]
 
 
-def _many(values: NDArray[Any], window: int, count: int) -> NDArray[Any]:
+def neighbour_sums(values: NDArray[_Column], window: int) -> NDArray[_Column]:
+    """Return the sums of `window` neighbours in a row: result i is of the places [i, i + window)."""
+    if len(values) < window:
+        raise ValueError(f"a window of {window} slots does not fit into {len(values)}")
+    count = len(values) - window + 1
     levels: dict[int, NDArray[Any]] = {}
     size, sums = 1, values
     while True:
@@ -36,23 +41,26 @@ def _many(values: NDArray[Any], window: int, count: int) -> NDArray[Any]:
             levels[size] = sums
         if size * 2 > window:
             break
-        sums = sums[:, :-size] + sums[:, size:]
+        sums = sums[:-size] + sums[size:]  # type: ignore[operator]  # they are numbers
         size *= 2
-    offset, total = 0, None
+    offset, total = 0, np.zeros(1, values.dtype)
     for size in sorted(levels, reverse=True):
-        part = levels[size][:, offset : offset + count]
-        total = part if total is None else total + part
+        part = levels[size][offset : offset + count]
+        total = total + part if offset else part
         offset += size
-    return total if total is not values else values[:, :count].copy()  # type: ignore[return-value]  # window >= 1
+    return total
 
 
-def _one(values: NDArray[Any], window: int) -> NDArray[Any]:
-    # The same tree, only where it is needed: every block of a power of two begins at a multiple of its size.
+def last_sums(values: NDArray[_Column], window: int) -> NDArray[_Column]:
+    """Return the sums of the last `window` slots of each series; the same tree, only where it is needed."""
+    if values.shape[1] < window:
+        raise ValueError(f"a window of {window} slots does not fit into {values.shape[1]}")
     parts: list[NDArray[Any]] = []
-    sums = values
+    sums: NDArray[Any] = values[:, values.shape[1] - window :]
     while window:
+        # Every block of a power of two begins at a multiple of its size, counted from where the greater ones end.
         if window & 1:
-            parts.append(sums[:, -1:])
+            parts.append(sums[:, -1])
             sums = sums[:, :-1]
         window >>= 1
         if window:

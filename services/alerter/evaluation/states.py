@@ -229,7 +229,7 @@ class EventColumns:
             return self
         base = int(self.slots.min())
         key = ((self.slots - base) * len(ranks) + ranks[self.subjects]) * len(KINDS) + self.kinds
-        return self.take(np.argsort(key, kind="stable"))
+        return self.take(np.argsort(key))
 
     @classmethod
     def joined(cls, parts: Sequence[EventColumns]) -> Self:

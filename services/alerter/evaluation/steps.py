@@ -29,11 +29,10 @@ import numpy as np
 from services.alerter.evaluation.episodes import Course, Episodes
 from services.alerter.evaluation.events import opening_event
 from services.alerter.evaluation.frozen import count_frozen, run_frozen
-from services.alerter.evaluation.judging import Verdicts, judge_ratio, judge_threshold, limits_of, means_at
+from services.alerter.evaluation.judging import judge_ratio, judge_threshold, limits_of, means_at
 from services.alerter.evaluation.missing import count_missing, run_missing
 from services.alerter.evaluation.states import (
     REASONS,
-    RESOLVED,
     STALE_SLOTS,
     Block,
     EventColumns,
@@ -127,7 +126,7 @@ def restore(
             elif isinstance(rule.condition, Frozen):
                 count_frozen(counted, stretch.values(STALE_SLOTS - 1), _frozen_points(rule, rule.condition))
             else:
-                Episodes(counted, _judge(rule, state, stretch), stretch.first, _course(rule)).count()
+                _episodes(rule, state, stretch, counted).count()
             rows.put(which, counted)
     return state
 
@@ -211,9 +210,7 @@ def _evaluate(rule: Rule, state: State, stretch: Stretch, rows: Rows) -> EventCo
     if isinstance(condition, Frozen):
         values = stretch.values(STALE_SLOTS - 1)
         return EventColumns.joined(run_frozen(rows, values, first, _frozen_points(rule, condition)))
-    events = EventColumns.joined(Episodes(rows, _judge(rule, state, stretch), first, _course(rule)).run())
-    resolved = events.kinds == RESOLVED
-    events.values[resolved] = stretch.block.at(stretch.series[events.subjects[resolved]], events.slots[resolved])
+    events = EventColumns.joined(_episodes(rule, state, stretch, rows).run())
     if isinstance(condition, Ratio):
         _measure_by_the_new_level(condition, events, state, stretch)
     return events
@@ -233,21 +230,17 @@ def _measure_by_the_new_level(ratio: Ratio, events: EventColumns, state: State, 
     events.points[rebased] = counts
 
 
-def _judge(rule: Rule, state: State, stretch: Stretch) -> Verdicts:
-    if isinstance(rule.condition, Ratio):
-        return judge_ratio(rule.condition, state.magnitudes[stretch.series], stretch)
-    if isinstance(rule.condition, Threshold):
-        return judge_threshold(rule.condition, stretch)
-    raise TypeError(f"{rule.kind} rules judge no single points")
-
-
-def _course(rule: Rule) -> Course:
-    condition = rule.condition
+def _episodes(rule: Rule, state: State, stretch: Stretch, rows: Rows) -> Episodes:
+    condition, magnitudes = rule.condition, state.magnitudes[stretch.series]
     if isinstance(condition, Ratio):
-        return Course(rule.for_points, condition.resolve_after, condition.resolve_factor, condition.window)
-    if isinstance(condition, Threshold):
-        return Course(rule.for_points, condition.resolve_after, None, None)
-    raise TypeError(f"{rule.kind} rules have a course of their own")
+        verdicts = judge_ratio(condition, magnitudes, stretch)
+        course = Course(rule.for_points, condition.resolve_after, condition.resolve_factor, condition.window)
+    elif isinstance(condition, Threshold):
+        verdicts = judge_threshold(condition, stretch)
+        course = Course(rule.for_points, condition.resolve_after, None, None)
+    else:
+        raise TypeError(f"{rule.kind} rules have a course of their own")
+    return Episodes(rows, stretch, magnitudes, verdicts, course)
 
 
 def _frozen_points(rule: Rule, frozen: Frozen) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.alerter.evaluation.events import to_events
-from services.alerter.evaluation.means import window_sums
+from services.alerter.evaluation.means import last_sums, neighbour_sums
 from services.alerter.evaluation.steps import Block, history, open_episodes, restore, step
 from services.core.breach_documents import event_text
 from services.core.rules import Frozen, Missing, Ratio, RatioMode, Rule, Threshold
@@ -54,7 +54,7 @@ def test_a_mean_is_that_of_an_exact_sum(values, window):
 @given(values=st.lists(SIGNED, min_size=61, max_size=61), window=st.integers(2, 60))
 def test_a_mean_of_signed_values_errs_by_no_more_than_their_magnitudes_allow(values, window):
     """Sums that cancel are off by 1e-12 of the sum of magnitudes at most."""
-    sums = window_sums(np.array([values]), window)[0]
+    sums = neighbour_sums(np.array(values), window)
     for place, got in enumerate(sums.tolist()):
         part = values[place : place + window]
         assert abs(got - math.fsum(part)) <= 1e-12 * math.fsum(map(abs, part))
@@ -99,7 +99,6 @@ def test_a_literal_mean_of_signed_values_is_of_the_values():
 @given(values=st.lists(SIGNED, min_size=61, max_size=75), window=st.integers(2, 60))
 def test_one_window_alone_is_summed_as_among_many(values, window):
     """To the bit: live evaluation asks for one slot at a time, a replay for a day."""
-    table = np.array([values])
-    many = window_sums(table, window)[0]
-    alone = [window_sums(table[:, place : place + window], window)[0, 0] for place in range(len(many))]
+    many = neighbour_sums(np.array(values), window)
+    alone = [last_sums(np.array([values[: place + window]]), window)[0] for place in range(len(many))]
     assert many.tobytes() == np.array(alone).tobytes()
