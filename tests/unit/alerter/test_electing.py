@@ -277,3 +277,12 @@ def test_times_that_could_let_two_lead_are_refused(times: tuple[int, float, floa
     """A holder must stop before others begin, and try more than once before that."""
     with pytest.raises(ValueError, match="retry < renew deadline < duration"):
         LeaseTimes(*times)
+
+
+def test_the_times_in_use_leave_room_for_what_is_under_way():
+    """A leader that stops has the time of a call to end in before another begins, which is within 10 s of its death."""
+    times = LeaseTimes()
+
+    assert times.duration_seconds - times.renew_deadline_seconds > CALL
+    assert times.renew_deadline_seconds > times.retry_seconds + CALL, "one call that hangs costs no leadership"
+    assert times.duration_seconds + 2 * times.retry_seconds <= 10

@@ -120,6 +120,22 @@ def test_who_does_not_lead_writes_nothing(rules: Kind, markets: Kind, log) -> No
     assert [] == rules.puts + markets.puts
 
 
+def test_who_is_told_to_stop_writes_no_more(rules: Kind, markets: Kind, log) -> None:
+    """Not even the rest of the step: whoever stops it waits for one call, however many objects there are."""
+
+    def put(each, status):
+        markets.put(each, status)
+        statuses.stop()
+
+    reported = Reported(
+        rules=WatchedRules(rules), put_rule=rules.put, catalog=WatchedCatalog(markets, ["SIM"]), put_market=put
+    )
+    statuses = StatusWriter(reported, tally=BreachTally(), read_before=log.read_before, clock=ManualClock(NOW))
+    statuses.step()
+
+    assert (["sim"], []) == (markets.puts, rules.puts)
+
+
 def test_a_status_that_is_refused_keeps_nobody_from_the_others(rules: Kind, markets: Kind, log, caplog) -> None:
     """It is tried again, and complained of once."""
     rules.error, rules.names = ClusterRefusedError("writing", "no"), ("good",)
