@@ -11,6 +11,10 @@ from collections.abc import AsyncIterator, Iterator
 import hypothesis
 import pytest
 import pytest_asyncio
+from xdist.remote import Producer
+from xdist.scheduler import Scheduling
+
+from tests.support import workers
 
 # How long an example takes says how busy the machine is, and nothing of the code. All else stays as hypothesis has it,
 # which under CI=true tries the same examples each time.
@@ -22,6 +26,17 @@ hypothesis.settings.load_profile("tickwatch")
 # A shell that runs the suite in the background has it ignore SIGINT, and every process that a test starts would inherit
 # that; Ctrl-C is one of the things that are tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Divide the suite among workers."""
+    return workers.ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let workers begin with what takes longest."""
+    if hasattr(config, "workerinput"):
+        workers.longest_first(items)
 
 
 @pytest_asyncio.fixture(autouse=True)

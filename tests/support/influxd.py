@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from tests.support.needs import InfluxDB, require_program
+from tests.support.ports import free_port
 
 _DEADLINE_SECONDS = 60.0
 
@@ -21,9 +21,7 @@ class Influxd:
     """A server on a fixed free port with its data in a folder."""
 
     def __init__(self, program: pathlib.Path, folder: pathlib.Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.access = InfluxDB(f"http://127.0.0.1:{port}", "org", "secret-token", "bucket")
         self._command = [
             str(program),
