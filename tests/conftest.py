@@ -50,7 +50,7 @@ async def no_task_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[N
     left = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()}
     if left:
         # A task that was cancelled a moment ago may need one more turn of the loop.
-        _, left = await asyncio.wait(left, timeout=1)
+        _, left = await asyncio.wait(left, timeout=20)
     if left:
         pytest.fail(f"tasks left pending: {[task.get_coro() for task in left]}")
 

@@ -17,8 +17,8 @@ from tests.support.query import LAST
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait until this holds; 30 s at most."""
-    async with asyncio.timeout(30):
+    """Wait until this holds; 120 s at most, which only a hang takes."""
+    async with asyncio.timeout(120):
         while not holds():  # noqa: ASYNC110 - the screen has no event to wait for
             await asyncio.sleep(0.02)
 

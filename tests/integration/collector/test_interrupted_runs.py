@@ -29,7 +29,7 @@ from services.collector.exchanges.base import ExchangeOptions
 from services.collector.job import run_once
 from services.core.catalog.base import DEFAULT_MARKETS, FixedCatalog
 url, store, job_name = sys.argv[1:]
-options = {"KRAKEN": ExchangeOptions(base_url=url, retry_seconds=0.01)}
+options = {"KRAKEN": ExchangeOptions(base_url=url, retry_seconds=0.01, timeout_seconds=600)}
 arguments = {"catalog": FixedCatalog(*DEFAULT_MARKETS), "exchange_options": options, "job_name": job_name or None}
 sys.exit(asyncio.run(run_once(store_url=store, **arguments)))
 """
@@ -38,10 +38,12 @@ import sys
 from services.core.store.sqlite.store import SqliteMetricStore
 write = SqliteMetricStore.write
 def tell(self, points):
+    print("ready", file=sys.stderr, flush=True)
+    sys.stdin.readline()
     print("writing", file=sys.stderr, flush=True)
     write(self, points)
 SqliteMetricStore.write = tell
-"""  # a run that tells when it begins to write
+"""  # a run that asks before it writes, and tells when it begins
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,8 @@ def healthy(rig: RunningExchange) -> None:
 def start(rig: RunningExchange, store: Path, job_name: str = "", program: str = _RUN) -> subprocess.Popen[str]:
     """Start a run on a SQLite file."""
     command = [sys.executable, "-c", program, rig.url, f"sqlite:{store}", job_name]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -126,7 +129,7 @@ def test_a_run_ended_while_it_asks_is_healed(
     rig: RunningExchange, tmp_path: Path, call: str, number: signal.Signals
 ) -> None:
     """Nothing is reported of it, nothing half stored, and the next run leaves what one run leaves."""
-    rig.post_fault("slow:5", path=f"/0/public/{call}")
+    rig.post_fault("slow:600", path=f"/0/public/{call}")
     rig.clear_stats()
     process = start(rig, tmp_path / "broken.db")
     wait_for(rig, call)
@@ -143,13 +146,14 @@ def test_a_run_ended_while_it_writes_is_healed(rig: RunningExchange, tmp_path: P
     """A write is all or nothing; a run asked to stop lets the write that has begun come to its end."""
     path = tmp_path / "broken.db"
     open_store(f"sqlite:{path}").close()
-    rig.post_fault("slow:1", path="/0/public/OHLC")
-    rig.clear_stats()
     process = start(rig, path, program=_TELLING_RUN + _RUN)
+    assert process.stdin is not None
+    assert process.stderr is not None
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as blocker:
-        wait_for(rig, "OHLC")  # the store is open by now, and the candles are not there yet
+        assert process.stderr.readline() == "ready\n"
         blocker.execute("BEGIN IMMEDIATE")
-        assert process.stderr is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
         assert process.stderr.readline() == "writing\n"
         process.send_signal(number)
         if number is signal.SIGKILL:
