@@ -29,13 +29,15 @@ def plot(values: Sequence[float], hours: float, *, width: int, height: int, labe
     """
     present = [value for value in values if not math.isnan(value)]
     least, greatest = min(present), max(present)
-    middle, reach = (least + greatest) / 2, (greatest - least) / 2 or abs(greatest) / 100 or 1.0
+    if least == greatest:
+        reach = abs(greatest) / 100 or 1.0
+        least, greatest = least - reach, greatest + reach
     labels = [
-        "" if row % _ROWS_A_TICK else label(middle + reach * (1 - 2 * row / (height - 1))) for row in range(height)
+        "" if row % _ROWS_A_TICK else label(greatest - (greatest - least) * row / (height - 1)) for row in range(height)
     ]
     margin = max(map(len, labels))
     cells = max(1, width - margin - 2)
-    rows = _rows(_spans(values, middle - reach, middle + reach, cells * _CELL_WIDTH, height * _CELL_HEIGHT), height)
+    rows = _rows(_spans(values, least, greatest, cells * _CELL_WIDTH, height * _CELL_HEIGHT), height)
     lines = [f"{text:>{margin}} {'┤' if text else '│'}{row}" for text, row in zip(labels, rows, strict=True)]
     return "\n".join([*lines, *_scale(hours, cells, margin + 2)]) + "\n"
 
@@ -47,7 +49,6 @@ def _spans(values: Sequence[float], least: float, greatest: float, columns: int,
     """
     spans = [[rows, -1] for _ in range(columns)]
     across = (columns - 1) / max(1, len(values) - 1)
-    down = (rows - 1) / (greatest - least)
 
     def mark(column: int, height: float) -> None:
         span, row = spans[column], round(height)
@@ -58,7 +59,7 @@ def _spans(values: Sequence[float], least: float, greatest: float, columns: int,
         if math.isnan(value):
             before = math.nan
             continue
-        x, y = place * across, (greatest - value) * down
+        x, y = place * across, (greatest - value) / (greatest - least) * (rows - 1)
         if not math.isnan(before):
             # At the border between two columns the line is in both.
             start = x - across

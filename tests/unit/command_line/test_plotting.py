@@ -68,6 +68,15 @@ def test_the_line_is_whole(values: list[float]) -> None:
         assert min(right) <= max(left) + 1
 
 
+@pytest.mark.parametrize("values", [[0.0, 5e-324], [-5e-324, 1e-323], [1e9, 1e9 + 1.2e-7], [1e300, -1e300]])
+def test_any_two_values_lie_at_the_edges(values: list[float]) -> None:
+    """However near to each other or far apart they are, the greatest is at the top and the least at the bottom."""
+    drawn = dots(draw(values))
+
+    assert drawn[0][0] == drawn[-1][-1] == (values[0] > values[1])
+    assert drawn[-1][0] == drawn[0][-1] == (values[0] < values[1])
+
+
 def test_a_gap_stays_empty() -> None:
     """Where there is no value there is no dot, and no line leads across."""
     drawn = dots(draw([1.0] * 40 + [NAN] * 40 + [2.0] * 40))
