@@ -41,7 +41,8 @@ async def test_the_first_load_shows_a_day_a_ranking_and_its_breaches(viewer: Vie
         await viewer.page.get_by_role("button", name="Try on 24 h").click()
         await expect(viewer.text("#trial-figures")).to_contain_text(re.compile(r"would breach1[0-9]{2}"))
         await expect(viewer.text("#trial-hours .hour")).to_have_count(24)
-        assert [] == viewer.complaints
+        # A machine that is busy may be asked before it has rules, which a browser tells of as it does of a failure.
+        assert [] == [words for words in viewer.complaints if "status of 503" not in words]
 
 
 NEW = """(since) => [...document.querySelectorAll('#feed li.fresh.breach')]
@@ -62,7 +63,7 @@ async def test_a_breach_comes_while_one_looks(viewer: Viewer, tmp_path: Path):
     with commands.running("up", "--exchange", "simulated", announces=UP, settings=settings) as service:
         # A day of sixty pairs takes some seconds, in which there are no rules yet; what is looked at here comes later.
         rules = f"{service.address}/v1/rules"
-        commands.until(lambda: httpx.get(rules, timeout=30).status_code, lambda status: status == httpx.codes.OK)
+        commands.until(lambda: httpx.get(rules, timeout=120).status_code, lambda status: status == httpx.codes.OK)
         await viewer.open(service.address)
         opened = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M")
         found = await viewer.page.wait_for_function(NEW, arg=opened, timeout=240_000)
