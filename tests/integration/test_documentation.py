@@ -32,7 +32,7 @@ ELSEWHERE = [
     (
         "README.md",
         "helm install",
-        "tests/cluster/test_release.py",
+        "tests/cluster/conftest.py",
         'documented("README.md", "helm install tickwatch")',
     ),
     ("docs/operations.md", "# backup", "tests/cluster/test_release.py", 'documented("docs/operations.md", "# backup")'),
