@@ -5,7 +5,7 @@ Clients of the alert service like any other. As in `cli`, what a command needs i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +20,7 @@ from services.command_line.options import (
     end_option,
     limit_option,
     output_option,
+    refuse_two_starts,
     since_option,
     start_option,
 )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import tickwatch
 
 _Answer = TypeVar("_Answer")
+_Item = TypeVar("_Item")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _SEVERITIES = ["info", "warning", "critical"]
@@ -145,21 +147,14 @@ def breaches(
     """List the breaches of the past, the newest first."""
     from services.command_line.printing_alerts import print_breaches
 
-    if since is not None and start is not None:
-        raise click.UsageError("give either --since or --start.")
+    refuse_two_starts(since, start)
     if since is not None:
         last = end or datetime.fromtimestamp(SystemClock().now() // 60 * 60).astimezone()
         start = last - since
 
     async def collect(client: tickwatch.AlertClient) -> list[tickwatch.Event]:
         narrowed = _narrowed(severity=severity, episodes=episodes)
-        found = []
-        async with aclosing(client.list_breaches(rules, metrics, **narrowed, start=start, end=end)) as events:
-            async for event in events:
-                found.append(event)
-                if len(found) == limit:
-                    break
-        return found
+        return await _first(limit, client.list_breaches(rules, metrics, **narrowed, start=start, end=end))
 
     print_breaches(ask(alerts, collect), output)
 
@@ -235,13 +230,7 @@ def list_dead_letters(limit: int, output: str, alerts: str) -> None:
     from services.command_line.printing_alerts import print_dead_letters
 
     async def collect(client: tickwatch.AlertClient) -> list[tickwatch.DeadLetter]:
-        found = []
-        async with aclosing(client.list_dead_letters()) as letters:
-            async for letter in letters:
-                found.append(letter)
-                if len(found) == limit:
-                    break
-        return found
+        return await _first(limit, client.list_dead_letters())
 
     print_dead_letters(ask(alerts, collect), output)
 
@@ -258,6 +247,17 @@ def resend(ids: tuple[str, ...], alerts: str, *, everything: bool) -> None:
         raise click.UsageError("give either ids, as `tickwatch dead-letters list` shows them, or --all.")
     count = ask(alerts, lambda client: client.resend_dead_letters(ids))
     click.echo(f"queued {count}")
+
+
+async def _first(count: int, items: AsyncGenerator[_Item, None]) -> list[_Item]:
+    """Return the first so many; pages beyond them are not asked for."""
+    found = []
+    async with aclosing(items):
+        async for item in items:
+            found.append(item)
+            if len(found) == count:
+                break
+    return found
 
 
 def ask(

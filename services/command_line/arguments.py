@@ -108,6 +108,9 @@ MEASURE = MeasureType()
 SHARD = ShardType()
 SERVER = ServerType()
 
+STATISTICS = ("stddev", "coefficient_of_variation", "log_return_stddev")
+"""Those of `core.ranking.Statistic`, which is not read here because numpy comes with it."""
+
 
 def to_slot(moment: datetime) -> Slot:
     """Return the slot that starts at this moment."""

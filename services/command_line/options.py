@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -32,6 +33,12 @@ output_option_without_csv = click.option(
 since_option = click.option("--since", type=DURATION, metavar="DURATION", help="How far back, as in 6h.")
 start_option = click.option("--start", type=TIME, metavar="TIME", help="The first minute, as in 2026-11-24T12:00Z.")
 end_option = click.option("--end", type=TIME, metavar="TIME", help="The minute after the last.")
+
+
+def refuse_two_starts(since: timedelta | None, start: datetime | None) -> None:
+    """Raise UsageError where both options say when to begin."""
+    if since is not None and start is not None:
+        raise click.UsageError("give either --since or --start.")
 
 
 def limit_option(most: int) -> Callable[[_Command], _Command]:

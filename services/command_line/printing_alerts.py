@@ -16,7 +16,7 @@ import tickwatch
 
 from services.command_line.printing import minute, print_rows, utc
 
-_COLOURS = {"info": "cyan", "warning": "yellow", "critical": "red"}
+SEVERITY_COLOURS = {"info": "cyan", "warning": "yellow", "critical": "red"}
 _CLEAR_LINE = "\r\x1b[2K"
 
 
@@ -176,7 +176,7 @@ def _episode_line(episode: tickwatch.Episode) -> str:
 
 
 def _line(event: tickwatch.Event, what: str, why: str, rule: str) -> str:
-    severity = click.style(f"{event.severity:<8}", fg=_COLOURS.get(event.severity))
+    severity = click.style(f"{event.severity:<8}", fg=SEVERITY_COLOURS.get(event.severity))
     return f"{minute(event.time)}  {what}  {severity}  {why}  {click.style(rule, dim=True)}"
 
 

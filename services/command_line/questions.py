@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from services.command_line.arguments import DURATION, MEASURE
+from services.command_line.arguments import DURATION, MEASURE, STATISTICS
 from services.command_line.connecting import credentials
 from services.command_line.helping import Command
 from services.command_line.options import (
@@ -20,6 +20,7 @@ from services.command_line.options import (
     limit_option,
     metric_argument,
     output_option,
+    refuse_two_starts,
     server_option,
     since_option,
     start_option,
@@ -95,8 +96,7 @@ def history(
     """Show how one measure of a metric went: the last 24 hours, or as long a time as is said."""
     from services.command_line.printing import print_history
 
-    if since is not None and start is not None:
-        raise click.UsageError("give either --since or --start.")
+    refuse_two_starts(since, start)
 
     async def ask(client: tickwatch.Client) -> tickwatch.History:
         first, last = start, end
@@ -125,7 +125,7 @@ def history(
 @click.argument("measure", type=MEASURE)
 @click.option(
     "--statistic",
-    type=click.Choice(["stddev", "coefficient_of_variation", "log_return_stddev"]),
+    type=click.Choice(STATISTICS),
     default="stddev",
     show_default=True,
 )

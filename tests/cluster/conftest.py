@@ -12,7 +12,6 @@ import faulthandler
 import signal
 import sys
 from collections.abc import Generator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -62,13 +61,6 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     """Limit the end of its fixtures."""
     with limited(f"the tear-down of {item.name}"):
         yield
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests with one worker where several divide the suite (`--dist loadgroup`): each would install anew."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 @pytest.fixture(scope="session")

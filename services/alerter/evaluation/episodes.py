@@ -81,9 +81,7 @@ class Episodes:
         self._verdicts = verdicts
         self._course = course
         series_count, self._slot_count = len(stretch.series), len(stretch)
-        everybody = np.arange(series_count)
         self._sequences = Sequences(verdicts.levels, self._slot_count, verdicts.present, verdicts.judged, verdicts.gone)
-        self._lengths = self._sequences.lengths(everybody)
         found = verdicts.found
         self._found_keys: Places = found.series * self._slot_count + found.slots
         self._found_from: Places = np.searchsorted(found.series, np.arange(series_count + 1))
@@ -110,10 +108,10 @@ class Episodes:
     def count(self) -> None:
         """Only bring the counts of points in a row up to date, where the stretch has been evaluated before."""
         self._count_out_of_line()
-        earlier = np.flatnonzero(self._opening != _NONE)
+        earlier = self._still_open
         after = np.clip(self._opened[self._opening[earlier]] + 1, 0, self._slot_count)
         self._reached[earlier] = self._sequences.places(earlier, after)
-        while len(series := np.flatnonzero(self._reached < self._lengths)):
+        while len(series := np.flatnonzero(self._reached < self._sequences.lengths)):
             self._look(series)
         self._rows.calm = np.minimum(self._calm, self._course.resolve_after)
 
@@ -124,6 +122,11 @@ class Episodes:
         events = [self._breaches(openings), self._stale(ended), self._resolved(ended)]
         self._finish(openings)
         return events
+
+    @property
+    def _still_open(self) -> Places:
+        """Which series have an episode now."""
+        return np.flatnonzero(self._opening != _NONE)
 
     def _count_out_of_line(self) -> Counts | None:
         """Count points out of line in a row, up to each of those found; None where one alone is enough to open."""
@@ -137,8 +140,8 @@ class Episodes:
         begun = np.maximum.accumulate(np.where(begins, here, 0))
         counts = here - begun + 1 + np.where(places[begun] == 0, rows.run[series], 0)
         counts = np.minimum(counts, wanted)
-        last = places == self._lengths[series] - 1
-        rows.run = np.where(self._lengths > 0, 0, rows.run)
+        last = places == self._sequences.lengths[series] - 1
+        rows.run = np.where(self._sequences.lengths > 0, 0, rows.run)
         rows.run[series[last]] = counts[last]
         return counts
 
@@ -156,7 +159,7 @@ class Episodes:
         quiet = np.flatnonzero(self._opening == _NONE)
         self._open(quiet, openers[self._found_from[quiet]])
         parts = [_NOTHING]
-        series = np.flatnonzero(self._reached < self._lengths)
+        series = np.flatnonzero(self._reached < self._sequences.lengths)
         while len(series):
             calm, seen = self._look(series)
             due = self._due[series]
@@ -167,7 +170,7 @@ class Episodes:
             beyond = np.searchsorted(self._found_keys, over * self._slot_count + slots, "right")
             parts.append((self._opening[over], over, slots, reasons, self._first[over], beyond))
             self._open(over, openers[beyond])
-            series = series[self._reached[series] < self._lengths[series]]
+            series = series[self._reached[series] < self._sequences.lengths[series]]
         openings, over, slots, reasons, first, beyond = (np.concatenate(column) for column in zip(*parts, strict=True))
         return _Ended(openings, over, slots, reasons.astype(np.uint8), first, beyond)
 
@@ -194,7 +197,7 @@ class Episodes:
         Returns the slots in which enough points in a row are back in line, or NEVER, and the last slots looked at.
         """
         reached, limits = self._reached[series], self._calm_levels[self._opening[series]]
-        last = np.minimum(self._lengths[series] - reached, AHEAD) - 1
+        last = np.minimum(self._sequences.lengths[series] - reached, AHEAD) - 1
         in_line = (self._sequences.ahead(series, reached) <= limits[:, None]) & (last[:, None] >= _AHEAD)
         # A row begins after the last place that is not in line; one that came in from before counts on.
         broken = np.maximum.accumulate(np.where(in_line, -1 - self._calm[series, None], _AHEAD), axis=1)
@@ -208,7 +211,7 @@ class Episodes:
 
     def _openings_of_found(self, ended: _Ended) -> Places:
         """Return the openings of the episodes that points out of line belong to, or _NONE."""
-        still = np.flatnonzero(self._opening != _NONE)
+        still = self._still_open
         openings = np.concatenate([ended.openings, self._opening[still]])
         first = np.concatenate([ended.first, self._first[still]])
         counts = np.concatenate([ended.beyond, self._found_from[still + 1]]) - first
@@ -243,7 +246,7 @@ class Episodes:
         goes[:, 1:] &= ~gone[:, :-1]
         series, slots = np.nonzero(goes)
         # By series and end: the episode that is open in a slot is the first to end after it, if it has opened before.
-        width, still = self._slot_count + 1, np.flatnonzero(self._opening != _NONE)
+        width, still = self._slot_count + 1, self._still_open
         openings = np.concatenate([ended.openings, self._opening[still]])
         keys = np.concatenate([ended.series * width + ended.slots, still * width + self._slot_count])
         order = np.argsort(keys)
@@ -283,14 +286,15 @@ class Episodes:
 
     def _finish(self, openings: Places) -> None:
         """Leave in the rows what is open now."""
-        rows, found = self._rows, self._verdicts.found
+        rows, found, still = self._rows, self._verdicts.found, self._still_open
         count = len(found.slots)
-        stale = (self._opening != _NONE) & rows.stale
-        some = np.flatnonzero((self._opening != _NONE) & (self._lengths > 0))
+        stale = np.zeros_like(rows.stale)
+        stale[still] = rows.stale[still]
+        some = still[self._sequences.lengths[still] > 0]
         stale[some] = self._sequences.ends_gone(some)
         rows.close(np.flatnonzero(rows.open & (self._opening < count)))
         rows.stale, rows.calm = stale, self._calm
-        opened = np.flatnonzero((self._opening != _NONE) & (self._opening < count))
+        opened = still[self._opening[still] < count]
         numbers = self._opening[opened]
         rows.opened[opened] = self._opened[numbers] + self._stretch.first
         for name, column in self._evidence.items():
@@ -300,7 +304,6 @@ class Episodes:
         counts = np.bincount(openings[breaching], minlength=len(self._opened))
         last = np.full(len(self._opened), -NEVER)
         last[openings[breaching]] = found.slots[breaching] + self._stretch.first
-        still = np.flatnonzero(self._opening != _NONE)
         rows.breaches[still] += counts[self._opening[still]]
         rows.last_breach[still] = np.maximum(rows.last_breach[still], last[self._opening[still]])
 

@@ -55,8 +55,7 @@ class Verdicts:
 def judge_ratio(ratio: Ratio, magnitudes: Flags, stretch: Stretch) -> Verdicts:
     """Judge a stretch; `magnitudes` are of its series. The block holds the window before it too."""
     window, shape = ratio.window, (len(stretch.series), len(stretch))
-    gaps, row = _Gaps(shape), _room(shape)
-    matrix = _matrix(row, shape)
+    gaps, (row, matrix) = _Gaps(shape), _levels(shape)
     columns: list[tuple[Places, Places, Floats, Floats, Counts]] = []
     for chunk in _chunks(shape[0], window + shape[1]):
         values = np.ascontiguousarray(stretch.values(window, chunk))
@@ -108,8 +107,7 @@ def judge_threshold(threshold: Threshold, stretch: Stretch) -> Verdicts:
     absent = np.isnan(stretch.values(STALE_SLOTS - 1))
     if absent.any():
         gaps.put(slice(None), absent, np.zeros(shape, np.bool_))
-    row = _room(shape)
-    values = _matrix(row, shape)
+    row, values = _levels(shape)
     values[:] = stretch.values(0)
     series, slots = np.nonzero((values > above) | (values < below))
     value = values[series, slots]
@@ -161,14 +159,12 @@ class _Gaps:
 _NOTHING = (np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0), np.empty(0), np.empty(0, np.int64))
 
 
-def _room(shape: tuple[int, int]) -> Floats:
-    row = np.empty(shape[0] * shape[1] + AHEAD)
-    row[shape[0] * shape[1] :] = np.nan
-    return row
-
-
-def _matrix(row: Floats, shape: tuple[int, int]) -> Floats:
-    return row[: shape[0] * shape[1]].reshape(shape)
+def _levels(shape: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Return room for levels as `Verdicts` has them, and the same memory by series and slots."""
+    count = shape[0] * shape[1]
+    row = np.empty(count + AHEAD)
+    row[count:] = np.nan
+    return row, row[:count].reshape(shape)
 
 
 def _rows(row: Flags, stride: int, slot_count: int) -> Flags:

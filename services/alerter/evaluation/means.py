@@ -30,7 +30,7 @@ def sums_before(values: NDArray[_Column], window: int) -> tuple[NDArray[_Column]
 
 
 def neighbour_sums(values: NDArray[_Column], window: int) -> NDArray[_Column]:
-    """Return the sums of `window` neighbours in a row: result i is of the places [i, i + window)."""
+    """Return the sums of `window` neighbours in a row, two or more: result i is of the places [i, i + window)."""
     if len(values) < window:
         raise ValueError(f"a window of {window} slots does not fit into {len(values)}")
     count = len(values) - window + 1

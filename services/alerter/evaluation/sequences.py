@@ -44,10 +44,8 @@ class Sequences:
             self._keys = np.append(keys, NEVER)
             self._starts = np.append(0, np.cumsum(np.count_nonzero(counted, axis=1)))
         self._levels = sliding_window_view(levels, AHEAD)
-
-    def lengths(self, series: Places) -> Counts:
-        """Return how long the sequence of each series is."""
-        return self._starts[series + 1] - self._starts[series]
+        self.lengths: Counts = np.diff(self._starts)
+        """How long the sequence of each series is."""
 
     def ahead(self, series: Places, places: Places) -> Floats:
         """Return the AHEAD levels from each place on; those beyond the end of a sequence mean nothing."""
@@ -66,7 +64,7 @@ class Sequences:
         if self._keys is None:
             return slots
         places: Places = np.searchsorted(self._keys, series * self._slot_count + slots) - self._starts[series]
-        return np.minimum(places, self.lengths(series))
+        return np.minimum(places, self.lengths[series])
 
     def judged_from(self, series: Places, slots: Places) -> Places:
         """Return the first slots at or after these that have a point which could be judged, or NEVER."""
@@ -80,4 +78,4 @@ class Sequences:
         """Whether the sequence of each series, which is not empty, ends with a slot in which it is gone."""
         if self._gone is None:
             return np.zeros(len(series), np.bool_)
-        return self._gone[series, self.slots(series, self.lengths(series) - 1)]
+        return self._gone[series, self.slots(series, self.lengths[series] - 1)]

@@ -16,13 +16,12 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.widgets import DataTable, Footer, Input, Static
 
+from services.command_line.arguments import STATISTICS
 from services.command_line.printing import number, short
 from services.command_line.top.board import SPARK_SLOTS, Board, Row, sparkline
 from services.command_line.top.following import Feed
 from services.command_line.top.telling import EVENT_COLUMNS, clock, event_cells, right
-
-STATISTICS = ("stddev", "coefficient_of_variation", "log_return_stddev")
-MEASURES = ("price", "volume", "change_absolute", "change_percentage", "volume_1m")
+from services.core.words import MEASURES
 
 _REDRAW_SECONDS = 0.2
 _COLUMNS = ("Rank", "Metric", "Price", "24 h", "Vol 1 m", "Last hour", "Statistic", "Open")

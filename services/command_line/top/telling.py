@@ -11,10 +11,10 @@ import tickwatch
 from rich.text import Text
 
 from services.command_line.printing import number, short
+from services.command_line.printing_alerts import SEVERITY_COLOURS
 
 EVENT_COLUMNS = ("Time", "Event", "Metric", "Measure", "Severity", "Why", "Rule")
 
-_SEVERITIES = {"info": "cyan", "warning": "yellow", "critical": "red"}
 _REASONS = {
     "calm": "points are back in line",
     "rebased": "the new level is the average now",
@@ -31,7 +31,7 @@ def event_cells(event: tickwatch.Event) -> tuple[str | Text, ...]:
         Text("opened" if opens else event.kind, "bold" if opens else "green" if event.kind == "resolved" else "dim"),
         event.metric or event.exchange,
         Text(event.measure or "all", "dim"),
-        Text(event.severity, _SEVERITIES.get(event.severity, "")),
+        Text(event.severity, SEVERITY_COLOURS.get(event.severity, "")),
         Text(_why(event)),
         Text(event.rule, "dim"),
     )

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
-from services.command_line.arguments import DURATION, MEASURE, SERVER, SHARD, TIME, to_slot
+from services.command_line.arguments import DURATION, MEASURE, SERVER, SHARD, STATISTICS, TIME, to_slot
+from services.core.ranking import Statistic
 
 RIGHT = [
     (DURATION, "90m", timedelta(minutes=90)),
@@ -61,3 +62,8 @@ def test_what_is_typed_wrong_is_explained(kind, text, message):
 def test_a_time_names_its_slot():
     """A moment on a whole minute is the slot that starts there."""
     assert to_slot(datetime(1970, 1, 1, 1, tzinfo=UTC)) == 60
+
+
+def test_the_statistics_offered_are_those_there_are():
+    """They are written down apart from the ones that are computed, in the same order."""
+    assert tuple(Statistic) == STATISTICS
