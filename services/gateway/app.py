@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tickwatch
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -74,13 +76,26 @@ async def _refuse(_request: Request, error: Exception) -> Response:
     return refusal_of(error).response()
 
 
-async def _refuse_input(_request: Request, error: Exception) -> Response:
+async def _refuse_input(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # as registered
     first = error.errors()[0]
     place, *steps = first["loc"]
     field = ".".join(str(step) for step in steps if isinstance(step, str)) or str(place)
-    problem = str(first["msg"]).removeprefix("Value error, ")
-    return refusal_of(InvalidInputError(field, problem[:1].lower() + problem[1:])).response()
+    return refusal_of(InvalidInputError(field, *_problem(request, first))).response()
+
+
+def _problem(request: Request, error: dict[str, Any]) -> tuple[str, str]:
+    """Return what is wrong and, where pydantic's words would not help, what would be right."""
+    match error["type"]:
+        case "json_invalid":
+            return f"is not JSON: {error['ctx']['error']}", "one JSON object"
+        case "model_attributes_type" if "json" not in request.headers.get("content-type", ""):
+            return "is not sent as JSON", "send the header Content-Type: application/json"
+        case "extra_forbidden":
+            return "is no field here", "/openapi.json lists what there is"
+        case _:
+            words = str(error["msg"]).removeprefix("Value error, ")
+            return words[:1].lower() + words[1:], ""
 
 
 async def _refuse_address(request: Request, error: Exception) -> Response:

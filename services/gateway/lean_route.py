@@ -59,7 +59,7 @@ class _Parameter(NamedTuple):
         return cls(
             field.name,
             field.alias,
-            typing.get_origin(field.field_info.annotation) in (list, tuple),
+            takes_several(field),
             field.field_info.is_required(),
             field.get_default(),
             field.validate,
@@ -73,6 +73,11 @@ class _Parameter(NamedTuple):
         value = given.getlist(self.alias) if self.is_many else given[self.alias]  # type: ignore[attr-defined]
         values[self.name], errors = self.validate(value, values, loc=())
         return not errors
+
+
+def takes_several(field: Any) -> bool:  # noqa: ANN401  # as above
+    """Whether a declared parameter has a list of values."""
+    return typing.get_origin(field.field_info.annotation) in (list, tuple)
 
 
 def _is_lean(dependant: Dependant) -> bool:

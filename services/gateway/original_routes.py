@@ -1,6 +1,7 @@
 """The three addresses of the system that Tickwatch grew out of, for programs that still know them.
 
-Their parameters have the old names; what they answer is what the new addresses answer.
+Their parameters have the old names; what they answer is what the new addresses answer. Other parameters they leave out
+of account, as that system did: a program that adds some of its own goes on working.
 """
 
 from __future__ import annotations

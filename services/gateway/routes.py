@@ -22,14 +22,14 @@ from services.gateway.arguments import (
     StartTime,
     Time,
 )
-from services.gateway.lean_route import LeanRoute
+from services.gateway.known_route import KnownRoute
 from services.gateway.upstream import Upstream
 
 CSV = "text/csv"
 
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": schemas.ErrorBody, "description": "It went wrong."}}
 
-router = APIRouter(prefix="/v1", responses=ERRORS, route_class=LeanRoute)
+router = APIRouter(prefix="/v1", responses=ERRORS, route_class=KnownRoute)
 
 Aggregation = Literal["last", "mean", "min", "max"]
 Statistic = Literal["stddev", "coefficient_of_variation", "log_return_stddev"]

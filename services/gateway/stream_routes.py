@@ -17,11 +17,12 @@ from services.gateway.arguments import (
     RuleNames,
 )
 from services.gateway.events import EventStream, EventStreams
+from services.gateway.known_route import KnownRoute
 from services.gateway.routes import ERRORS, upstream_of
 from services.gateway.sources import BreachSource, PointSource, Source
 from services.gateway.subscribing import Relays
 
-router = APIRouter(prefix="/v1", responses=ERRORS)
+router = APIRouter(prefix="/v1", responses=ERRORS, route_class=KnownRoute)
 
 
 def events(example: str) -> dict[int | str, dict[str, Any]]:

@@ -41,6 +41,14 @@ HISTORY = "/v1/metrics/SIM:AAA/price/history"
         ("GET", "/v1/breaches?min_severity=grave", 400, "INVALID_FIELD", "min_severity"),
         ("GET", "/v1/breaches?metrics=a%20b", 400, "INVALID_FIELD", "metrics"),
         ("GET", "/v1/points/stream?metrics=SIM:*", 400, "INVALID_FIELD", "metrics"),
+        ("GET", f"{HISTORY}?since=1h", 400, "INVALID_FIELD", "since"),
+        ("GET", "/v1/breaches?limit=3", 400, "INVALID_FIELD", "limit"),
+        ("GET", "/v1/rules?page_size=3", 400, "INVALID_FIELD", "page_size"),
+        ("GET", "/v1/breaches/stream?severity=warning", 400, "INVALID_FIELD", "severity"),
+        ("GET", "/v1/metrics?=1", 400, "INVALID_FIELD", "query"),
+        ("GET", "/v1/rankings/price?limit=1&limit=2", 400, "INVALID_FIELD", "limit"),
+        ("GET", "/v1/rankings/price?LIMIT=1", 400, "INVALID_FIELD", "LIMIT"),
+        ("POST", "/v1/rules:test?limit=1", 400, "INVALID_FIELD", "limit"),
         ("GET", "/v1/points/stream?cursor=forged", 400, "INVALID_CURSOR", "cursor"),
         ("GET", "/v1/breaches/stream?cursor=forged", 400, "INVALID_CURSOR", "cursor"),
         ("GET", "/v1/nowhere", 404, "ADDRESS_NOT_FOUND", None),
@@ -87,6 +95,23 @@ async def test_bad_bodies(body: Any, field: str) -> None:
 
     assert (answer.status_code, reason(answer)) == (400, "INVALID_FIELD")
     assert violations[0]["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        ('{"rule_name": "a"}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
+        ("{nope", "application/json", "body: is not JSON: Expecting property name"),
+        ('{"rule": {"name": "b", "ratio": {"faktor": 1}}}', "application/json", "is no field here"),
+    ],
+)
+async def test_what_is_wrong_with_a_body_is_said_in_words_that_help(body: str, kind: str, words: str) -> None:
+    """Above all where curl has sent JSON as the form that it takes everything for."""
+    async with serve(make_store(make_market(["SIM:AAA"]))) as gateway:
+        answer = await gateway.http.post("/v1/rules:test", content=body, headers={"Content-Type": kind})
+
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]["message"]
 
 
 async def test_a_body_that_is_too_large() -> None:

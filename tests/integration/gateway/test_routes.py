@@ -136,6 +136,15 @@ async def test_the_original_addresses() -> None:
     assert (wrong.status_code, reason(wrong)) == (400, "INVALID_FIELD")
 
 
+async def test_the_original_addresses_take_what_the_original_took() -> None:
+    """A parameter that the original system did not have was no error there, and is none here; a new address has it."""
+    async with serve(make_store(make_market(["SIM:AAA"]))) as gateway:
+        old = await gateway.http.get("/pricetracker/metrics?_=1700000000000")
+        new = await gateway.http.get("/v1/metrics?_=1700000000000")
+
+    assert (old.status_code, new.status_code) == (200, 400)
+
+
 async def test_the_dashboard_is_at_the_root() -> None:
     """`/` is a page that browsers may take scripts for from here alone, and never from within the page."""
     async with serve(make_store(make_market(["SIM:AAA"]))) as gateway:

@@ -74,4 +74,4 @@ def test_histories_are_asked_for_by_it():
     """The address that is to be quick is of this kind."""
     kinds = {route.path: type(route) for route in routes.router.routes if isinstance(route, APIRoute)}
 
-    assert kinds["/v1/metrics/{metric}/{measure}/history"] is LeanRoute
+    assert issubclass(kinds["/v1/metrics/{metric}/{measure}/history"], LeanRoute)
