@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: help run test lint proto bench setup lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
-run: setup ## sample, store and answer, in one process on an embedded store
+run: $(VENV)/.runnable ## sample, store and answer, in one process on an embedded store
 	@$(BIN)/tickwatch up
 
 test: setup lint ## every test that this machine has the servers for
@@ -41,13 +42,19 @@ bench: setup ## measure against the peers, side by side; writes docs/benchmarks.
 
 setup: $(VENV)/.installed ## make the virtual environment with everything in it
 
-$(VENV)/.installed: requirements-dev.txt pyproject.toml
+$(VENV)/.installed: $(VENV)/.runnable requirements-dev.txt
+	@echo "installing what tests need into $(VENV) (once)" >&2
+	@$(INSTALL) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# A third of the whole, so that whoever only wants to run it waits a third as long.
+$(VENV)/.runnable: requirements-run.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Tickwatch needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once)" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --require-hashes -r requirements-run.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 lock: ## pin every dependency anew, with hashes and no addresses (needs uv)
@@ -55,6 +62,8 @@ lock: ## pin every dependency anew, with hashes and no addresses (needs uv)
 	  --custom-compile-command 'make lock' pyproject.toml -o requirements.txt
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --custom-compile-command 'make lock' --group dev --constraint requirements.txt pyproject.toml -o requirements-dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --custom-compile-command 'make lock' --group run --constraint requirements-dev.txt pyproject.toml -o requirements-run.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --custom-compile-command 'make lock' --group image --constraint requirements-dev.txt -o requirements-build.txt
 
