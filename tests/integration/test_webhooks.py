@@ -231,6 +231,61 @@ async def test_of_the_history_only_what_is_still_open_is_told(*, server, make, l
     assert server.keys == [still_open.id, entries[-1].event.id]
 
 
+async def test_of_the_history_a_checkpoint_is_read_once_a_page(*, server, make, log, monkeypatch):
+    """A checkpoint may be megabytes and a first day thousands of events: what is open is asked once for each page."""
+    await begin(make(receiver(server)))
+    pages, before = 3, LAST - 10
+    writer = LogWriter(log, before - 1, live_from=LAST)
+    openings = many(pages * delivering.PAGE_ENTRIES, before)
+    over, still_open = openings[:-2], openings[-2:]
+    ends = [resolved(each, before + 1) for each in over]
+    writer.append(*openings, evaluated=before)
+    writer.append(*ends, evaluated=LAST)
+    read, asked = log.checkpoint, []
+    monkeypatch.setattr(log, "checkpoint", lambda: asked.append(1) or read())
+
+    await make(receiver(server)).step()
+
+    assert server.keys == [each.id for each in still_open]
+    # As many pages of ends as of openings; before the first it is asked if all is evaluated, and where the log ends.
+    assert len(asked) == 2 * pages + 2
+
+
+async def test_what_is_over_when_a_receiver_answers_again_is_not_told(*, server, make, log, clock):
+    """Of the history: an opening that it failed to take is told only if it is still one."""
+    await begin(make(receiver(server)))
+    before = LAST - 10
+    writer = LogWriter(log, before - 1, live_from=LAST)
+    over, still_open = breach("SIM:OVER", before), breach("SIM:OPEN", before)
+    writer.append(over, still_open, evaluated=LAST)
+    deliverer = make(receiver(server))
+    server.script = [503]
+    pause = await deliverer.step()
+
+    writer.append(resolved(over, LAST - 1, late=True))
+    clock.advance(pause)
+    await deliverer.step()
+
+    assert server.keys == [over.id, still_open.id]
+
+
+async def test_what_comes_late_into_the_history_is_told_while_it_is_open(server, make, log):
+    """Each page is judged by a checkpoint that has its openings, though one was read for the page before."""
+    await begin(make(receiver(server)))
+    before = LAST - 10
+    writer = LogWriter(log, before - 1, live_from=LAST)
+    writer.append(breach("SIM:OPEN", before), evaluated=LAST)
+    deliverer = make(receiver(server))
+    await deliverer.step()
+    assert len(server.keys) == 1
+
+    over, still_open = breach("SIM:OVER", before + 1, late=True), breach("SIM:LATE", before + 2, late=True)
+    writer.append(over, still_open, resolved(over, before + 2, late=True))
+    await deliverer.step()
+
+    assert server.keys == [breach("SIM:OPEN", before).id, still_open.id]
+
+
 async def test_a_receiver_of_an_empty_log_gets_its_first_events(server, make, log):
     """Where nothing has ever been evaluated, all that comes is news, even if it comes while nobody notifies."""
     await begin(make(receiver(server)))

@@ -68,6 +68,8 @@ class Deliverer:
         self._live_from: Slot | None = None
         """The log's opening; None until evaluation has come that far."""
         self._entries: collections.deque[LogEntry] = collections.deque()
+        self._open: frozenset[str] | None = None
+        """The openings of what is open, by id, read in this step and since `_entries` were; None until one needs it."""
         self._resends: collections.deque[DeadLetter] = collections.deque()
         self._attempts = 0
         """Of the event or the letter that is next."""
@@ -107,6 +109,7 @@ class Deliverer:
         return min(self._interval * 2.0 ** min(self._store_failures - 1, 10), _LONGEST_STORE_PAUSE_SECONDS)
 
     async def _deliver(self) -> float:
+        self._open = None  # much may be over since the receiver failed
         while not self._stopping:
             if (left := self._pause_left()) > 0:
                 return left
@@ -142,16 +145,21 @@ class Deliverer:
             if not page:
                 return None
             self._entries.extend(page)
+            self._open = None  # of openings that were appended since it was read it knows nothing
 
     async def _is_told(self, event: Event) -> bool:
         """Whether an event is news: of the history only the openings of what is open now are."""
         if self._live_from is not None and event.slot >= self._live_from:
             return True
-        found = await self._checkpoint()
-        if found is None:
-            return False
-        _, state = found
-        return event.slot >= state.live_from or any(event.id == each.opening.id for each in state.episodes)
+        if self._open is None:
+            found = await self._checkpoint()
+            if found is None:
+                return False
+            _, state = found
+            self._open = frozenset(episode.opening.id for episode in state.episodes)
+            if event.slot >= state.live_from:
+                return True
+        return event.id in self._open
 
     async def _checkpoint(self) -> tuple[Position, AlertState] | None:
         """Return the newest checkpoint's end and state, once all of the history has been evaluated."""
