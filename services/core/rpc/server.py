@@ -50,7 +50,7 @@ def server_options(*, longest_stream_seconds: float, reuse_port: bool) -> list[t
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", LEAST_PING_INTERVAL_SECONDS * 1000),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(LEAST_PING_INTERVAL_SECONDS * 1000)),
         ("grpc.max_connection_age_ms", CONNECTION_AGE_SECONDS * 1000),
         ("grpc.max_connection_age_grace_ms", round(longest_stream_seconds * 1000) + 60_000),
     ]

@@ -136,7 +136,7 @@ def test_the_client_pings_more_slowly_than_servers_allow() -> None:
     """Keepalive is a pair: a client that pings as often as the limit is sent away sooner or later."""
     options = dict(server_options(longest_stream_seconds=1, reuse_port=False))
 
-    assert options["grpc.http2.min_recv_ping_interval_without_data_ms"] == LEAST_PING_INTERVAL_SECONDS * 1000
+    assert options["grpc.http2.min_ping_interval_without_data_ms"] == LEAST_PING_INTERVAL_SECONDS * 1000
     assert options["grpc.keepalive_permit_without_calls"] == 1
     assert channels.KEEPALIVE_SECONDS >= 2 * LEAST_PING_INTERVAL_SECONDS
 
