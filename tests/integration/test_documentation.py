@@ -210,3 +210,6 @@ def test_figures_may_differ_and_words_may_not() -> None:
     assert differences(["took 1.5 k", "at 12:30", "…done"], "took 27 k\nat 04:01\nnearly done") == []
     assert differences(["b", "a"], "a\nb") == ["a"]
     assert differences(["took long"], "took 5") == ["took long"]
+    assert differences(["Points", "──────", "1440"], "Points\n───────\n12 345") == ["1440"]
+    assert differences(["Points", "──────", "1440"], "Points\n───────\n100000") == []
+    assert differences(["Points", "──────", "1440"], "Points\n1440") == ["──────"]

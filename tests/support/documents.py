@@ -133,6 +133,7 @@ def differences(shows: list[str], answer: str) -> list[str]:
 def _shape(line: str) -> str:
     line = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line)
     line = re.sub(r"[\u2800-\u28ff]+", "", line)
+    line = re.sub(r"─{2,}", "RULER", line)  # as long as the figures above and below it need
     line = re.sub(r"just now|\d+ min ago", "AGE", line)
     line = re.sub(r"nothing is open|\d+ episodes? open", "OPEN", line)
     line = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", line)
