@@ -11,6 +11,7 @@ store, or the cluster that has the catalog or the rules, is out of reach.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def cli(context: click.Context, config: Path | None, store: str | None) -> None:
     Start with `tickwatch up`: it runs everything in one process.
     """
     context.obj = Context(config, store)
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        context.color = False
 
 
 for commands in (roles, questions, alerts, rules):

@@ -11,12 +11,16 @@ import csv
 import functools
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from services.command_line.tables import table
 from services.core.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from services.collector.progress import Progress
 
 _PLOT_HEIGHT = 16
-_PLOT_WIDTH, _LEAST_PLOT_WIDTH = 110, 30
+_PLOT_WIDTH, _LEAST_PLOT_WIDTH, _WIDTH_ELSEWHERE = 110, 30, 80
 _LINE_EVERY_SECONDS = 5.0
 
 
@@ -139,78 +143,69 @@ def print_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str], output: s
 
 
 def _metrics_table(metrics: Sequence[tickwatch.Metric]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    if not metrics:
+        click.echo("No metric has a point in the last 24 hours. Is a collector running?")
+        return
+    titles = ("Metric", "Price", "24 h", "Vol 24 h", "Vol 1 m", "Points", "Newest")
+    click.echo(table(titles, [_metric_row(metric) for metric in metrics], left={"Metric"}), nl=False)
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Metric", style="bold", no_wrap=True)
-    for title in ("Price", "24 h", "Vol 24 h", "Vol 1 m", "Points", "Newest"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for metric in metrics:
-        by_measure = {summary.measure: summary for summary in metric.measures}
-        price = by_measure.get("price")
-        shown = price or metric.measures[0]
-        change = by_measure.get("change_percentage")
-        table.add_row(
-            metric.name,
-            number(price.last_value) if price else "-",
-            Text(f"{change.last_value:+.2f} %", style="green" if change.last_value >= 0 else "red") if change else "-",
-            *(short(by_measure[name].last_value) if name in by_measure else "-" for name in ("volume", "volume_1m")),
-            f"{shown.coverage:.0%}",
-            _age(max(summary.last_time for summary in metric.measures)),
-        )
-    Console().print(table if metrics else "No metric has a point in the last 24 hours. Is a collector running?")
+
+def _metric_row(metric: tickwatch.Metric) -> tuple[str, ...]:
+    by_measure = {summary.measure: summary for summary in metric.measures}
+    price = by_measure.get("price")
+    change = by_measure.get("change_percentage")
+    return (
+        click.style(metric.name, bold=True),
+        number(price.last_value) if price else "-",
+        click.style(f"{change.last_value:+.2f} %", fg="green" if change.last_value >= 0 else "red") if change else "-",
+        *(short(by_measure[name].last_value) if name in by_measure else "-" for name in ("volume", "volume_1m")),
+        f"{(price or metric.measures[0]).coverage:.0%}",
+        _age(max(summary.last_time for summary in metric.measures)),
+    )
 
 
 def _ranking_table(ranked: tickwatch.Rankings) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("Rank", "Metric", f"{ranked.statistic.replace('_', ' ').capitalize()} of {ranked.measure}", "Points"):
-        table.add_column(title, justify="left" if title == "Metric" else "right")
-    for ranking in ranked.rankings:
-        table.add_row(
-            str(ranking.rank), ranking.metric, number(ranking.value), f"{ranking.point_count} ({ranking.coverage:.0%})"
-        )
-    console.print(table)
+    titles = ("Rank", "Metric", f"{ranked.statistic.replace('_', ' ').capitalize()} of {ranked.measure}", "Points")
+    rows = [
+        (str(ranking.rank), ranking.metric, number(ranking.value), f"{ranking.point_count} ({ranking.coverage:.0%})")
+        for ranking in ranked.rankings
+    ]
+    click.echo(table(titles, rows, left={"Metric"}), nl=False)
     if len(ranked.rankings) < ranked.ranked_count:
-        console.print(f"{len(ranked.rankings)} of {ranked.ranked_count} shown; more with --limit.")
+        click.echo(f"{len(ranked.rankings)} of {ranked.ranked_count} shown; more with --limit.")
     if ranked.unranked:
-        console.print(f"Not ranked, for want of points: {', '.join(ranked.unranked)}")
+        click.echo(f"Not ranked, for want of points: {', '.join(ranked.unranked)}")
 
 
 def _history_plot(history: tickwatch.History) -> None:
-    import statistics
-
-    from rich.console import Console
-
     from services.command_line.plotting import plot
 
-    console = Console()
     length = len(history.floats) * history.interval
     span = f"{minute(history.start)} to {minute(history.start + length)} UTC"
-    console.print(f"[bold]{history.metric}[/bold] {history.measure}, {span}")
+    click.echo(f"{click.style(history.metric, bold=True)} {history.measure}, {span}")
     present = [value for value in history.floats if not math.isnan(value)]
     if present:
-        hours, width = length.total_seconds() / 3600, max(_LEAST_PLOT_WIDTH, min(console.width, _PLOT_WIDTH))
+        hours, width = length.total_seconds() / 3600, max(_LEAST_PLOT_WIDTH, min(_terminal_width(), _PLOT_WIDTH))
         label = functools.partial(number, digits=5)
-        console.file.write(plot(history.floats, hours, width=width, height=_PLOT_HEIGHT, label=label))
+        click.echo(plot(history.floats, hours, width=width, height=_PLOT_HEIGHT, label=label), nl=False)
         figures = {
             "last": present[-1],
             "least": min(present),
-            "mean": statistics.fmean(present),
+            "mean": math.fsum(present) / len(present),
             "greatest": max(present),
         }
-        console.print("   ".join(f"{name} {number(value)}" for name, value in figures.items()))
+        click.echo("   ".join(f"{name} {number(value)}" for name, value in figures.items()))
     missing = sum((gap.end - gap.start).total_seconds() for gap in history.missing) / 60
-    console.print(f"{history.coverage:.1%} of the minutes have a point, {missing:.0f} have none.")
+    click.echo(f"{history.coverage:.1%} of the minutes have a point, {missing:.0f} have none.")
     if history.missing and len(history.missing) <= 3:  # noqa: PLR2004  # as many as fit on a line
-        console.print("Missing: " + ", ".join(f"{minute(gap.start)}-{minute(gap.end)}" for gap in history.missing))
+        click.echo("Missing: " + ", ".join(f"{minute(gap.start)}-{minute(gap.end)}" for gap in history.missing))
+
+
+def _terminal_width() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:  # no terminal
+        return _WIDTH_ELSEWHERE
 
 
 def number(value: float, digits: int = 6) -> str:

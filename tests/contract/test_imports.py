@@ -66,10 +66,11 @@ def names_used(path: Path) -> set[str]:
 
 
 def test_only_the_settings_read_the_environment() -> None:
-    """Whoever needs a setting is given it; completion speaks with shells through the environment."""
+    """Whoever needs a setting is given it; completion and NO_COLOR are how shells and terminals speak with commands."""
     readers = {path.relative_to(ROOT) for path in SOURCES if names_used(path) & {"os.environ", "os.getenv"}}
 
-    assert readers == {Path("services/core/settings.py"), Path("services/command_line/completing.py")}
+    settings, commands = Path("services/core/settings.py"), Path("services/command_line")
+    assert readers == {settings, commands / "completing.py", Path("services/cli.py")}
 
 
 def test_only_the_clock_asks_for_the_time_of_day() -> None:

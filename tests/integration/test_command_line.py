@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import pty
 import signal
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import click
@@ -80,12 +83,32 @@ def test_history_prints_a_plot_and_every_value(market):
 
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_no_answer_waits_for_numpy(market, output):
-    """Nobody who asks from a shell waits for numpy, which takes longer to be imported than the answer to come."""
+    """Nobody who asks from a shell waits for a library that takes longer to be imported than the answer to come."""
     for words in (["list"], ["history", "SIM:BTCUSD", "price"], ["rank", "price"]):
         code, imported = commands.imported_by(*words, "--output", output, "--server", market.address)
 
         assert code == 0
-        assert "numpy" not in imported
+        assert {"numpy", "rich"}.isdisjoint(imported)
+
+
+@pytest.mark.parametrize(("settings", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_has_colours_unless_it_wants_none(market, settings, coloured):
+    """On a terminal names are bold and changes coloured, unless NO_COLOR is set; the words are the same."""
+    plain = ask(market, "list").splitlines()
+    ours, theirs = pty.openpty()
+    command = [commands.PYTHON, "-m", "services.cli", "list", "--server", market.address]
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        try:
+            subprocess.run(command, stdout=theirs, env=commands.environment(settings), timeout=120, check=True)
+            shown = terminal.read(1 << 16).decode()
+        finally:
+            os.close(theirs)
+
+    assert ("\x1b[1mSIM:BTCUSD\x1b[0m" in shown) == coloured
+    assert ("\x1b[" in shown) == coloured
+    assert [line.split("   ")[0] for line in click.unstyle(shown).splitlines()] == [
+        line.split("   ")[0] for line in plain
+    ]
 
 
 def test_rank_prints_places(market):

@@ -1,0 +1,37 @@
+"""Rows under titles: every column is as wide as what it holds, whatever colours it has."""
+
+from __future__ import annotations
+
+import click
+
+from services.command_line.tables import table
+
+
+def test_columns_are_as_wide_as_what_they_hold() -> None:
+    """Words begin in one column, numbers end in one, titles stand over both, and no line ends in blanks."""
+    drawn = table(["Metric", "Price", "Note"], [["SIM:AAAUSD", "1.5", ""], ["SIM:B", "12,000.5", "x"]], left={"Metric"})
+
+    assert drawn == (
+        "\n"
+        " Metric          Price   Note\n"
+        " ────────────────────────────\n"
+        " SIM:AAAUSD        1.5\n"
+        " SIM:B        12,000.5      x\n"
+        "\n"
+    )  # fmt: skip
+
+
+def test_titles_stand_without_rows() -> None:
+    """A table of nothing is its titles."""
+    assert table(["Rank", "Metric"], []) == "\n Rank   Metric\n ─────────────\n\n"
+
+
+def test_colours_take_no_room() -> None:
+    """What is styled is aligned as if it were not."""
+    rows = [["SIM:AAAUSD", "+1.5 %"], ["SIM:B", "-12.5 %"]]
+    styled = [[click.style(name, bold=True), click.style(change, fg="red")] for name, change in rows]
+
+    drawn = table(["Metric", "24 h"], styled, left={"Metric"})
+
+    assert click.unstyle(drawn) == table(["Metric", "24 h"], rows, left={"Metric"})
+    assert "\x1b[1mSIM:B\x1b[0m" in drawn
