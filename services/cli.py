@@ -13,11 +13,12 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from services.command_line import alerts, questions, roles, rules
+from services.command_line.arguments import FILE
 from services.command_line.context import Context
 from services.command_line.helping import Group
 from services.core.errors import (
@@ -29,6 +30,9 @@ from services.core.errors import (
     TickwatchError,
 )
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 EXIT_FAILED, EXIT_USAGE, EXIT_STORE = 1, 2, 3
 
 
@@ -37,9 +41,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_STORE = 1, 2, 3
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     examples=["tickwatch up", "tickwatch rank price", "tickwatch history --help"],
 )
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="Settings file; else TICKWATCH_CONFIG or ./tickwatch.yaml."
-)
+@click.option("--config", type=FILE, help="Settings file; else TICKWATCH_CONFIG or ./tickwatch.yaml.")
 @click.option("--store", metavar="URL", help="sqlite:PATH or influxdb+http://HOST:8086/ORG/BUCKET.")
 @click.version_option(package_name="tickwatch")
 @click.pass_context
@@ -82,12 +84,13 @@ _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 def main() -> None:
     """Run the command; every error that is not a bug is one line on standard error."""
-    from services.command_line.completing import prepare
-
     # Imports make tens of thousands of objects that stay: to look for garbage after each 700 of them takes a tenth of
     # a command's time.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    prepare()
+    if "_TICKWATCH_COMPLETE" in os.environ:  # a shell asks
+        from services.command_line.completing import prepare
+
+        prepare()
     try:
         cli(standalone_mode=True, prog_name="tickwatch")
     except InvalidInputError as error:

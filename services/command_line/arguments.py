@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from services.core.suggesting import nearest
 from services.core.words import SLOT_SECONDS, Measure, Slot
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from click.shell_completion import CompletionItem
 
 _HIGHEST_PORT = 65_535
@@ -102,7 +105,20 @@ class ServerType(click.ParamType[str]):
         return str(value)
 
 
+class FileType(click.Path):
+    """The path of a file, which need not exist."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401  # click's signature
+        from pathlib import Path  # nobody waits for it who names no file
+
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
+
+
 DURATION = DurationType()
+FILE = FileType()
 TIME = TimeType()
 MEASURE = MeasureType()
 SHARD = ShardType()

@@ -6,17 +6,17 @@ As in `cli`, the client is imported where it is needed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from services.command_line.arguments import FILE
 
 if TYPE_CHECKING:
     import tickwatch
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _META = "tickwatch.credentials"
 
 
@@ -53,7 +53,7 @@ def credentials() -> tickwatch.Credentials:
 
 def _file(name: str, variable: str, words: str) -> Callable[[_Command], _Command]:
     return click.option(
-        name, type=_FILE, metavar="FILE", envvar=variable, expose_value=False, callback=_keep, help=words
+        name, type=FILE, metavar="FILE", envvar=variable, expose_value=False, callback=_keep, help=words
     )
 
 

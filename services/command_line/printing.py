@@ -7,7 +7,6 @@ reader would have to work out in the head. Tables are for eyes and may change; J
 from __future__ import annotations
 
 import contextlib
-import csv
 import functools
 import json
 import math
@@ -137,6 +136,8 @@ def print_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str], output: s
         json.dump(list(rows), sys.stdout, allow_nan=False, indent=1)
         sys.stdout.write("\n")
         return
+    import csv
+
     writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from services.command_line.arguments import DURATION, SHARD, TIME, to_slot
+from services.command_line.arguments import DURATION, FILE, SHARD, TIME, to_slot
 from services.command_line.context import Context, pass_context
 from services.command_line.helping import Command
 from services.command_line.options import listen_option
 from services.core.words import Slot
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from services.core.settings import Settings
 
 
@@ -91,7 +92,7 @@ def collect(context: Context, at: datetime | None, *, loop: bool, shard: tuple[i
     ],
 )
 @click.option("--since", type=DURATION, metavar="DURATION", help="Fill what is missing in this long a time, as in 24h.")
-@click.option("--from", "file", type=click.Path(path_type=Path, dir_okay=False), help="Load a .csv or .csv.gz file.")
+@click.option("--from", "file", type=FILE, help="Load a .csv or .csv.gz file.")
 @click.option("--metric", help="With --from: the metric of an exchange's candle file, which does not name it.")
 @pass_context
 def backfill(context: Context, since: timedelta | None, file: Path | None, metric: str | None) -> None:

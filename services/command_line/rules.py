@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from services.command_line.alerts import ask
-from services.command_line.arguments import MEASURE, TIME
+from services.command_line.arguments import FILE, MEASURE, TIME
 from services.command_line.helping import Command, Group
 from services.command_line.options import (
     alerts_option,
@@ -28,6 +27,8 @@ from services.core.clock import SystemClock
 from services.core.words import Measure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import tickwatch
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -35,7 +36,7 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
 _REPLAY_SECONDS = 120.0
 """A month of many series takes a while to be read."""
 
-_FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+_FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FILE)
 
 
 def register(group: click.Group) -> None:
@@ -131,7 +132,7 @@ def list_rules(output: str, alerts: str) -> None:
     examples=["tickwatch rules replay missing", "tickwatch rules replay missing --file rules.yaml --since 7d"]
 )
 @click.argument("name", metavar="RULE")
-@click.option("--file", type=click.Path(path_type=Path), help="Take the rule from this file; else one in force.")
+@click.option("--file", type=FILE, help="Take the rule from this file; else one in force.")
 @since_option
 @start_option
 @end_option

@@ -10,7 +10,6 @@ import re
 import ssl
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import grpc
 
@@ -63,8 +62,8 @@ class CredentialReader:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
-        self._paths = tuple(Path(path) for path in (credentials.ca, credentials.cert, credentials.key) if path)
-        self._token_path = Path(credentials.token_file) if credentials.token_file is not None else None
+        self._paths = tuple(path for path in (credentials.ca, credentials.cert, credentials.key) if path)
+        self._token_path = credentials.token_file
         self._token_seen: Hashable = object()
         self._metadata: Metadata = _authorization(credentials.token) if credentials.token else ()
 
@@ -95,7 +94,7 @@ class CredentialReader:
         """Return what every call carries; raises InvalidInputError for a token file that is no good."""
         if self._token_path is not None and (seen := _stamp(self._token_path)) != self._token_seen:
             token = _content(self._token_path, "token_file").decode(errors="replace").strip()
-            _check_token(token, "token_file", str(self._token_path))
+            _check_token(token, "token_file", os.fspath(self._token_path))
             self._metadata, self._token_seen = _authorization(token), seen
         return self._metadata
 
@@ -112,7 +111,8 @@ def _check_token(token: str, name: str, where: str = "") -> None:
 
 def _content(path: str | os.PathLike[str], name: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:  # noqa: PTH123  # pathlib takes longer to be imported than the file to be read
+            return file.read()
     except OSError as error:
         raise wrong(name, f"{os.fspath(path)} cannot be read: {error.strerror}") from error
 
@@ -133,10 +133,10 @@ def _check_authorities(path: str | os.PathLike[str]) -> None:
         raise wrong("ca", f"{os.fspath(path)} holds no certificates in PEM") from error
 
 
-def _stamp(path: Path) -> Hashable:
+def _stamp(path: str | os.PathLike[str]) -> Hashable:
     """Return another value when a file is another; the inode counts, for a mounted secret is a new file each time."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116  # as above
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino

@@ -14,9 +14,12 @@ Error                       any failed call; `reason` is stable, `message` is fo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
+
+if TYPE_CHECKING:
+    from google.rpc import status_pb2
 
 _DETAILS_KEY = "grpc-status-details-bin"
 
@@ -117,6 +120,8 @@ _BY_REASON: dict[str, type[Error]] = {
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> Error:
     """Return what a failed call means, read from the details in its trailers where there are some."""
+    from google.rpc import error_details_pb2  # noqa: PLC0415  # nobody waits for it whose calls succeed
+
     code, message = error.code(), error.details() or ""
     info, reason, field, retry = error_details_pb2.ErrorInfo(), "", "", None
     for detail in _details(error):
@@ -148,6 +153,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> Error:
 
 
 def _details(error: grpc.aio.AioRpcError) -> list[status_pb2.Any]:
+    from google.protobuf.message import DecodeError  # noqa: PLC0415  # as above
+    from google.rpc import status_pb2  # noqa: PLC0415  # as above
+
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
             try:

@@ -8,7 +8,6 @@ messages nothing but their cursor.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -94,6 +93,8 @@ async def _resumed(
                 raise
         if error is _ENDED and time.monotonic() - opened > _FIRST_PAUSE_SECONDS:
             continue  # at its greatest age, or because its server stops: the next server has it at once
+        import random  # noqa: PLC0415  # nobody waits for it whose stream holds
+
         pause = min(_FIRST_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS)
         pause = max(pause * random.uniform(0.5, 1.0), error.retry_after_seconds or 0.0)  # noqa: S311 - jitter
         failures += 1
