@@ -4,12 +4,15 @@ isort:skip_file
 What moved out of line: breaches of rules as they happen, why they happened, and whether a rule would have fired.
 
 The conventions of query.proto hold here too. An episode is a run of breaches of one rule on one series, from the
-breach that opens it to its resolution. Ids are made of the rule's name, the series and the slot, and of nothing else:
-live, restarted, replicated and replayed evaluation give the same event the same id, so receivers recognise repeats.
+breach that opens it to its resolution. Ids are made of the rule's name, the series, the slot and the event's kind,
+and of nothing else: live, restarted, replicated and replayed evaluation give the same event the same id, so
+receivers recognise repeats.
 
 Errors of every method, by reason: INVALID_FIELD and INVALID_PAGE_TOKEN (INVALID_ARGUMENT), NOT_READY (UNAVAILABLE)
-until evaluation has caught up with the store, STORE_UNAVAILABLE (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION),
-and INTERNAL with an id that stands in the server's log.
+until evaluation has caught up with the store, and to streams while the server stops, STORE_UNAVAILABLE
+(UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION), DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED), METHOD_UNKNOWN
+(UNIMPLEMENTED) for a method that this version lacks, and INTERNAL with an id that stands in the server's log. Where
+callers are asked who they are: UNAUTHENTICATED, PERMISSION_DENIED, and IDENTITY_UNAVAILABLE (UNAVAILABLE).
 """
 
 from collections import abc as _abc
@@ -70,7 +73,7 @@ class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.Val
     DELIVERY_EVERY_BREACH: _Delivery.ValueType  # 1
     """An event for every point that breaks a rule, and for every change of an episode."""
     DELIVERY_EPISODES: _Delivery.ValueType  # 2
-    """Only what changes an episode: its opening, its going stale, its resolution."""
+    """Only what changes an episode: its opening, its going stale, its resolution, and the withdrawal of one of these."""
 
 class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper):
     """Which events a stream carries."""
@@ -80,7 +83,7 @@ DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
 DELIVERY_EVERY_BREACH: Delivery.ValueType  # 1
 """An event for every point that breaks a rule, and for every change of an episode."""
 DELIVERY_EPISODES: Delivery.ValueType  # 2
-"""Only what changes an episode: its opening, its going stale, its resolution."""
+"""Only what changes an episode: its opening, its going stale, its resolution, and the withdrawal of one of these."""
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 class _EventKind:
@@ -221,7 +224,9 @@ Global___RatioMode: _TypeAlias = RatioMode  # noqa: Y015
 
 @_typing.final
 class Selector(_message.Message):
-    """Which series, by globs of the shell's kind (* and ?). An empty list selects all."""
+    """Which series, by globs of the shell's kind (* and ?), at most 100 a list. A series is selected that fits one glob of
+    every list; an empty list selects all.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -293,15 +298,15 @@ class Rule(_message.Message):
     FROZEN_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Unique among the rules: letters, digits, - and _, at most 64."""
+    """Unique among the rules: letters, digits, - and _, at most 64, a letter or a digit first."""
     severity: Global___Severity.ValueType
     """How much it matters. Absent: WARNING."""
     message: _builtins.str
-    """The template of an event's message; {metric}, {measure}, {value}, {baseline}, {ratio}, {threshold}, {points}, {time},
-    {rule} and {severity} are filled in. Empty: a text of the rule's kind.
+    """The template of an event's message; {metric}, {measure}, {value}, {baseline}, {ratio}, {threshold}, {points},
+    {time}, {rule} and {severity} are filled in. Empty: a text of the rule's kind.
     """
     for_points: _builtins.int
-    """How many points in a row must be out of line before an episode opens, from 1. Absent: 1. Not for `missing`."""
+    """How many points in a row must be out of line before an episode opens, 1 to 1440. Absent: 1. Not for `missing`."""
     version: _builtins.str
     """A digest of all the above, in hexadecimal. Ignored in requests."""
     @_builtins.property
@@ -310,7 +315,7 @@ class Rule(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Handed on with every event."""
+        """Handed on with every event; at most 32."""
 
     @_builtins.property
     def ratio(self) -> Global___RatioCondition:
@@ -369,17 +374,17 @@ class RatioCondition(_message.Message):
     factor: _builtins.float
     """Above 0, finite. Absent: 3."""
     min_points: _builtins.int
-    """How many points the window must hold, from 1. Absent: 10."""
+    """How many points the window must hold, from 1 to the window's minutes. Absent: 10, so give it with a shorter window."""
     mode: Global___RatioMode.ValueType
     """How signs are treated."""
     resolve_after: _builtins.int
-    """How many points in a row resolve an episode, from 1. Absent: 5."""
+    """How many points in a row resolve an episode, 1 to 1440. Absent: 5."""
     resolve_factor: _builtins.float
     """They must be at or below this many times the mean that held when the episode opened. Above 0, at most `factor`.
     Absent: 2, or `factor` if that is less.
     """
     min_delta: _builtins.float
-    """By how much a value must differ from the mean besides, in the measure's unit; not below 0. Absent: 0."""
+    """A value must also be above the mean by more than this, in the measure's unit; not below 0. Absent: 0."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
         """Whole minutes, from 2 minutes to 24 hours; the new point is not in it. Absent: 1 hour."""
@@ -440,7 +445,7 @@ class ThresholdCondition(_message.Message):
     below: _builtins.float
     """In the measure's unit; below `above` where both are given."""
     resolve_after: _builtins.int
-    """How many points in a row resolve an episode, from 1. Absent: 5."""
+    """How many points in a row resolve an episode, 1 to 1440. Absent: 5."""
     def __init__(
         self,
         *,
@@ -475,7 +480,7 @@ class MissingCondition(_message.Message):
 
     SLOTS_FIELD_NUMBER: _builtins.int
     slots: _builtins.int
-    """From 1. Absent: 3."""
+    """1 to 1440. Absent: 3."""
     def __init__(
         self,
         *,
@@ -493,13 +498,13 @@ Global___MissingCondition: _TypeAlias = MissingCondition  # noqa: Y015
 
 @_typing.final
 class FrozenCondition(_message.Message):
-    """Breached by a point that ends a run of so many equal points, and by each that follows it."""
+    """Breached by a point that ends a run of so many equal points, and by each equal one that follows it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POINTS_FIELD_NUMBER: _builtins.int
     points: _builtins.int
-    """From 2. Absent: 30."""
+    """2 to 1440. Absent: 30."""
     def __init__(
         self,
         *,
@@ -595,7 +600,9 @@ class Event(_message.Message):
     ratio: _builtins.float
     """The value (its magnitude, in that mode) over the baseline. Absent where the baseline is zero or absent."""
     threshold: _builtins.float
-    """What the value had to exceed, or to stay above. Absent where nothing is compared."""
+    """The limit that a breach lies beyond; where a ratio's episode is resolved as calm, what the value had to come down
+    to. Absent where nothing is compared.
+    """
     point_count: _builtins.int
     """How many points the baseline is of, or how many slots or points in a row are missing or frozen."""
     resolved_reason: Global___ResolvedReason.ValueType
@@ -725,9 +732,9 @@ class WatchBreachesRequest(_message.Message):
     cursor: _builtins.str
     """Resume after the message that had this cursor. Empty: from now on."""
     min_severity: Global___Severity.ValueType
-    """Only this severity and above."""
+    """Only this severity and above. Absent: all."""
     delivery: Global___Delivery.ValueType
-    """Which events."""
+    """Which events. Absent: EVERY_BREACH."""
     include_late: _builtins.bool
     """Whether what late points changed is sent too: late breaches and withdrawals. What ends an episode always is."""
     @_builtins.property
@@ -736,7 +743,9 @@ class WatchBreachesRequest(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these metrics, by name or by glob, at most 1000. What concerns a whole exchange passes if a glob fits EXCHANGE:."""
+        """Only these metrics, by name or by glob, at most 1000. What concerns a whole exchange passes if a glob fits
+        EXCHANGE:.
+        """
 
     def __init__(
         self,
@@ -873,16 +882,16 @@ class ListBreachesRequest(_message.Message):
     page, but for page_size.
     """
     min_severity: Global___Severity.ValueType
-    """Only this severity and above."""
+    """Only this severity and above. Absent: all."""
     delivery: Global___Delivery.ValueType
-    """Which events."""
+    """Which events. Absent: EVERY_BREACH."""
     @_builtins.property
     def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these rules, by name."""
+        """Only these rules, by name, at most 1000."""
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these metrics, by name or by glob."""
+        """Only these metrics, as in WatchBreachesRequest."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -890,7 +899,7 @@ class ListBreachesRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """The slot after the last; a whole minute, at or after start_time. Absent: now."""
+        """The slot after the last; a whole minute, at or after start_time. Absent: no end."""
 
     def __init__(
         self,
@@ -931,7 +940,9 @@ class ListBreachesResponse(_message.Message):
     """Gets the next page; empty on the last page, and only there."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """The newest first, in the order in which they were found."""
+        """The last found first. There may be fewer than page_size, or none, on pages that are not the last: no call goes
+        through more than some 20000 entries of the log.
+        """
 
     def __init__(
         self,
@@ -1021,7 +1032,7 @@ class RuleStatus(_message.Message):
     open_count: _builtins.int
     """How many episodes are open, the stale ones included."""
     breach_count_24h: _builtins.int
-    """How many points have broken it in the last 24 hours."""
+    """How many points have broken it in the last 24 hours, late ones included, withdrawn ones not."""
     @_builtins.property
     def rule(self) -> Global___Rule:
         """The rule, its defaults filled in."""
@@ -1125,7 +1136,9 @@ class TestRuleRequest(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """The first slot to evaluate; a whole minute. Absent: 24 hours before the end. The window before it is read too."""
+        """The first slot to evaluate; a whole minute. Absent: 24 hours before the end. The window before it is read too; no
+        episode is open yet.
+        """
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -1233,7 +1246,7 @@ class ExplainSeriesRequest(_message.Message):
     """Required. The measure."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """The slot; a whole minute. Absent: the last that has been evaluated."""
+        """The slot; a whole minute within the last 30 days that has been evaluated. Absent: the last of them."""
 
     def __init__(
         self,
@@ -1347,14 +1360,16 @@ class CreateSilenceRequest(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     comment: _builtins.str
-    """Why, for people."""
+    """Why, for people; at most 1000 characters."""
     @_builtins.property
     def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The rules, by name or by glob. Empty: all."""
+        """The rules, by name or by glob, at most 100. Empty: all."""
 
     @_builtins.property
     def selector(self) -> Global___Selector:
-        """The series. Absent: all."""
+        """The series. Absent: all. What concerns a whole exchange is covered if a glob of metrics fits EXCHANGE:, and one of
+        measures nothing at all, as * does.
+        """
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
@@ -1495,7 +1510,7 @@ Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: 
 
 @_typing.final
 class DeadLetter(_message.Message):
-    """A notification that its receiver has refused for good."""
+    """A notification that its receiver has refused, or has not taken for as long as it is tried."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1510,7 +1525,7 @@ class DeadLetter(_message.Message):
     receiver: _builtins.str
     """The receiver's name."""
     attempt_count: _builtins.int
-    """How often it was tried."""
+    """How often it was tried, over all times that it was sent anew."""
     error: _builtins.str
     """What the receiver said last."""
     @_builtins.property
@@ -1548,7 +1563,7 @@ class ResendDeadLettersRequest(_message.Message):
     IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Their ids. Empty: all."""
+        """Their ids, at most 1000. Empty: all."""
 
     def __init__(
         self,
@@ -1571,7 +1586,7 @@ class ResendDeadLettersResponse(_message.Message):
 
     QUEUED_COUNT_FIELD_NUMBER: _builtins.int
     queued_count: _builtins.int
-    """How many were queued."""
+    """How many are queued, those that were already among them."""
     def __init__(
         self,
         *,

@@ -94,15 +94,15 @@ class AlertServiceServicer:
         Errors: OUT_OF_RANGE (CURSOR_EXPIRED) for a cursor that is older than the log or of another log; the ErrorInfo's
         `earliest_cursor` is the first that still resumes. INVALID_ARGUMENT (INVALID_CURSOR) for what is no cursor at all.
         RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly, with its `cursor`; RESOURCE_EXHAUSTED
-        (TOO_MANY_STREAMS) at the server's limit. A stream ends OK with a last bookmark at its greatest age, half an hour,
-        and when its server stops; go on with its cursor.
+        (TOO_MANY_STREAMS) at the server's limit. A stream ends OK with a last bookmark at its greatest age, half an hour
+        give or take a tenth, and when its server stops; go on with its cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListBreaches(self, request, context):
-        """Lists the events of the past, the newest first.
+        """Lists the events of the past 30 days, the last found first, those that late points made and withdrawals among them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,7 +135,8 @@ class AlertServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateSilence(self, request, context):
-        """Keeps a selection of breaches from being notified for a while. Streams and the log still have them, marked.
+        """Keeps a selection of breaches from being notified for a while. Streams and the log still have them, marked. Whether
+        an event is silenced is decided when it is found. Needs the role `admin`, as do the next and ResendDeadLetters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +150,8 @@ class AlertServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """Lists the notifications that a receiver has refused for good, the newest first.
+        """Lists the notifications that a receiver has refused, or has not taken for as long as it is tried, the newest first;
+        without those that are queued for sending anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

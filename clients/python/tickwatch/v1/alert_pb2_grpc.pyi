@@ -4,12 +4,15 @@ isort:skip_file
 What moved out of line: breaches of rules as they happen, why they happened, and whether a rule would have fired.
 
 The conventions of query.proto hold here too. An episode is a run of breaches of one rule on one series, from the
-breach that opens it to its resolution. Ids are made of the rule's name, the series and the slot, and of nothing else:
-live, restarted, replicated and replayed evaluation give the same event the same id, so receivers recognise repeats.
+breach that opens it to its resolution. Ids are made of the rule's name, the series, the slot and the event's kind,
+and of nothing else: live, restarted, replicated and replayed evaluation give the same event the same id, so
+receivers recognise repeats.
 
 Errors of every method, by reason: INVALID_FIELD and INVALID_PAGE_TOKEN (INVALID_ARGUMENT), NOT_READY (UNAVAILABLE)
-until evaluation has caught up with the store, STORE_UNAVAILABLE (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION),
-and INTERNAL with an id that stands in the server's log.
+until evaluation has caught up with the store, and to streams while the server stops, STORE_UNAVAILABLE
+(UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION), DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED), METHOD_UNKNOWN
+(UNIMPLEMENTED) for a method that this version lacks, and INTERNAL with an id that stands in the server's log. Where
+callers are asked who they are: UNAUTHENTICATED, PERMISSION_DENIED, and IDENTITY_UNAVAILABLE (UNAVAILABLE).
 """
 
 from collections import abc as _abc
@@ -50,11 +53,11 @@ class AlertServiceStub:
     Errors: OUT_OF_RANGE (CURSOR_EXPIRED) for a cursor that is older than the log or of another log; the ErrorInfo's
     `earliest_cursor` is the first that still resumes. INVALID_ARGUMENT (INVALID_CURSOR) for what is no cursor at all.
     RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly, with its `cursor`; RESOURCE_EXHAUSTED
-    (TOO_MANY_STREAMS) at the server's limit. A stream ends OK with a last bookmark at its greatest age, half an hour,
-    and when its server stops; go on with its cursor.
+    (TOO_MANY_STREAMS) at the server's limit. A stream ends OK with a last bookmark at its greatest age, half an hour
+    give or take a tenth, and when its server stops; go on with its cursor.
     """
     ListBreaches: _grpc.UnaryUnaryMultiCallable[_alert_pb2.ListBreachesRequest, _alert_pb2.ListBreachesResponse]
-    """Lists the events of the past, the newest first."""
+    """Lists the events of the past 30 days, the last found first, those that late points made and withdrawals among them."""
     ListRules: _grpc.UnaryUnaryMultiCallable[_alert_pb2.ListRulesRequest, _alert_pb2.ListRulesResponse]
     """Lists the rules in force, what is silenced, and whether the last reading of the rules failed."""
     TestRule: _grpc.UnaryUnaryMultiCallable[_alert_pb2.TestRuleRequest, _alert_pb2.TestRuleResponse]
@@ -69,11 +72,15 @@ class AlertServiceStub:
     is neither tracked nor in the store.
     """
     CreateSilence: _grpc.UnaryUnaryMultiCallable[_alert_pb2.CreateSilenceRequest, _alert_pb2.CreateSilenceResponse]
-    """Keeps a selection of breaches from being notified for a while. Streams and the log still have them, marked."""
+    """Keeps a selection of breaches from being notified for a while. Streams and the log still have them, marked. Whether
+    an event is silenced is decided when it is found. Needs the role `admin`, as do the next and ResendDeadLetters.
+    """
     ExpireSilence: _grpc.UnaryUnaryMultiCallable[_alert_pb2.ExpireSilenceRequest, _alert_pb2.ExpireSilenceResponse]
     """Ends a silence at once. Errors: NOT_FOUND (SILENCE_NOT_FOUND)."""
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_alert_pb2.ListDeadLettersRequest, _alert_pb2.ListDeadLettersResponse]
-    """Lists the notifications that a receiver has refused for good, the newest first."""
+    """Lists the notifications that a receiver has refused, or has not taken for as long as it is tried, the newest first;
+    without those that are queued for sending anew.
+    """
     ResendDeadLetters: _grpc.UnaryUnaryMultiCallable[_alert_pb2.ResendDeadLettersRequest, _alert_pb2.ResendDeadLettersResponse]
     """Queues dead letters for sending anew. Errors: NOT_FOUND (DEAD_LETTER_NOT_FOUND), and nothing is queued."""
 
@@ -90,11 +97,11 @@ class AlertServiceAsyncStub(AlertServiceStub):
     Errors: OUT_OF_RANGE (CURSOR_EXPIRED) for a cursor that is older than the log or of another log; the ErrorInfo's
     `earliest_cursor` is the first that still resumes. INVALID_ARGUMENT (INVALID_CURSOR) for what is no cursor at all.
     RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly, with its `cursor`; RESOURCE_EXHAUSTED
-    (TOO_MANY_STREAMS) at the server's limit. A stream ends OK with a last bookmark at its greatest age, half an hour,
-    and when its server stops; go on with its cursor.
+    (TOO_MANY_STREAMS) at the server's limit. A stream ends OK with a last bookmark at its greatest age, half an hour
+    give or take a tenth, and when its server stops; go on with its cursor.
     """
     ListBreaches: _aio.UnaryUnaryMultiCallable[_alert_pb2.ListBreachesRequest, _alert_pb2.ListBreachesResponse]  # type: ignore[assignment]
-    """Lists the events of the past, the newest first."""
+    """Lists the events of the past 30 days, the last found first, those that late points made and withdrawals among them."""
     ListRules: _aio.UnaryUnaryMultiCallable[_alert_pb2.ListRulesRequest, _alert_pb2.ListRulesResponse]  # type: ignore[assignment]
     """Lists the rules in force, what is silenced, and whether the last reading of the rules failed."""
     TestRule: _aio.UnaryUnaryMultiCallable[_alert_pb2.TestRuleRequest, _alert_pb2.TestRuleResponse]  # type: ignore[assignment]
@@ -109,11 +116,15 @@ class AlertServiceAsyncStub(AlertServiceStub):
     is neither tracked nor in the store.
     """
     CreateSilence: _aio.UnaryUnaryMultiCallable[_alert_pb2.CreateSilenceRequest, _alert_pb2.CreateSilenceResponse]  # type: ignore[assignment]
-    """Keeps a selection of breaches from being notified for a while. Streams and the log still have them, marked."""
+    """Keeps a selection of breaches from being notified for a while. Streams and the log still have them, marked. Whether
+    an event is silenced is decided when it is found. Needs the role `admin`, as do the next and ResendDeadLetters.
+    """
     ExpireSilence: _aio.UnaryUnaryMultiCallable[_alert_pb2.ExpireSilenceRequest, _alert_pb2.ExpireSilenceResponse]  # type: ignore[assignment]
     """Ends a silence at once. Errors: NOT_FOUND (SILENCE_NOT_FOUND)."""
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_alert_pb2.ListDeadLettersRequest, _alert_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
-    """Lists the notifications that a receiver has refused for good, the newest first."""
+    """Lists the notifications that a receiver has refused, or has not taken for as long as it is tried, the newest first;
+    without those that are queued for sending anew.
+    """
     ResendDeadLetters: _aio.UnaryUnaryMultiCallable[_alert_pb2.ResendDeadLettersRequest, _alert_pb2.ResendDeadLettersResponse]  # type: ignore[assignment]
     """Queues dead letters for sending anew. Errors: NOT_FOUND (DEAD_LETTER_NOT_FOUND), and nothing is queued."""
 
@@ -133,8 +144,8 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: OUT_OF_RANGE (CURSOR_EXPIRED) for a cursor that is older than the log or of another log; the ErrorInfo's
         `earliest_cursor` is the first that still resumes. INVALID_ARGUMENT (INVALID_CURSOR) for what is no cursor at all.
         RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly, with its `cursor`; RESOURCE_EXHAUSTED
-        (TOO_MANY_STREAMS) at the server's limit. A stream ends OK with a last bookmark at its greatest age, half an hour,
-        and when its server stops; go on with its cursor.
+        (TOO_MANY_STREAMS) at the server's limit. A stream ends OK with a last bookmark at its greatest age, half an hour
+        give or take a tenth, and when its server stops; go on with its cursor.
         """
 
     @_abc_1.abstractmethod
@@ -143,7 +154,7 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _alert_pb2.ListBreachesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_alert_pb2.ListBreachesResponse, _abc.Awaitable[_alert_pb2.ListBreachesResponse]]:
-        """Lists the events of the past, the newest first."""
+        """Lists the events of the past 30 days, the last found first, those that late points made and withdrawals among them."""
 
     @_abc_1.abstractmethod
     def ListRules(
@@ -182,7 +193,9 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _alert_pb2.CreateSilenceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_alert_pb2.CreateSilenceResponse, _abc.Awaitable[_alert_pb2.CreateSilenceResponse]]:
-        """Keeps a selection of breaches from being notified for a while. Streams and the log still have them, marked."""
+        """Keeps a selection of breaches from being notified for a while. Streams and the log still have them, marked. Whether
+        an event is silenced is decided when it is found. Needs the role `admin`, as do the next and ResendDeadLetters.
+        """
 
     @_abc_1.abstractmethod
     def ExpireSilence(
@@ -198,7 +211,9 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _alert_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_alert_pb2.ListDeadLettersResponse, _abc.Awaitable[_alert_pb2.ListDeadLettersResponse]]:
-        """Lists the notifications that a receiver has refused for good, the newest first."""
+        """Lists the notifications that a receiver has refused, or has not taken for as long as it is tried, the newest first;
+        without those that are queued for sending anew.
+        """
 
     @_abc_1.abstractmethod
     def ResendDeadLetters(

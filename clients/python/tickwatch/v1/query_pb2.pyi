@@ -9,8 +9,10 @@ google.rpc.ErrorInfo (domain "tickwatch"); bad input carries google.rpc.BadReque
 retry helps there is google.rpc.RetryInfo.
 
 Errors of every method, by reason: INVALID_FIELD and INVALID_PAGE_TOKEN (INVALID_ARGUMENT), NOT_READY (UNAVAILABLE)
-while the last 24 hours are being loaded, METHOD_UNKNOWN (UNIMPLEMENTED) for a method that this version lacks, and
-INTERNAL with an id that stands in the server's log.
+while the last 24 hours are being loaded, and to streams while the server stops, DEADLINE_TOO_SHORT
+(DEADLINE_EXCEEDED) where the caller's time was over before its turn came, METHOD_UNKNOWN (UNIMPLEMENTED) for a
+method that this version lacks, and INTERNAL with an id that stands in the server's log. Where callers are asked who
+they are: UNAUTHENTICATED, PERMISSION_DENIED, and IDENTITY_UNAVAILABLE (UNAVAILABLE).
 """
 
 from collections import abc as _abc

@@ -71,16 +71,18 @@ class QueryServiceServicer:
     def GetHistory(self, request, context):
         """Returns one series as dense columns: exactly one value per interval, NaN where there is no point.
 
-        Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points
-        in the range is an answer full of NaN. Only what is older than about 25 hours needs the store: STORE_UNAVAILABLE
-        (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED) are about that.
+        Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points in
+        the range is an answer full of NaN. Only what is older than about 25 hours needs the store, and a name that has no
+        point since: STORE_UNAVAILABLE (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT
+        (DEADLINE_EXCEEDED) are about that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RankMetrics(self, request, context):
-        """Ranks metrics by how much one measure of theirs moved, the most restless first.
+        """Ranks metrics by how much one measure of theirs moved, the most restless first. A page token of it expires
+        (INVALID_PAGE_TOKEN) after an hour.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,8 +96,9 @@ class QueryServiceServicer:
         Errors: RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly; its last cursor resumes.
         OUT_OF_RANGE (CURSOR_EXPIRED) when the cursor is older than what the store can replay; read the history anew.
         INVALID_ARGUMENT (INVALID_CURSOR) for a cursor of another store. RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) at the
-        server's limit. A stream ends OK at its greatest age, half an hour, and when its server stops; go on with its last
-        cursor.
+        server's limit. A cursor is good for a day, and resuming from one asks the store: STORE_UNAVAILABLE (UNAVAILABLE).
+        A stream ends OK at its greatest age, half an hour give or take a tenth, and when its server stops; go on with its
+        last cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -9,8 +9,10 @@ google.rpc.ErrorInfo (domain "tickwatch"); bad input carries google.rpc.BadReque
 retry helps there is google.rpc.RetryInfo.
 
 Errors of every method, by reason: INVALID_FIELD and INVALID_PAGE_TOKEN (INVALID_ARGUMENT), NOT_READY (UNAVAILABLE)
-while the last 24 hours are being loaded, METHOD_UNKNOWN (UNIMPLEMENTED) for a method that this version lacks, and
-INTERNAL with an id that stands in the server's log.
+while the last 24 hours are being loaded, and to streams while the server stops, DEADLINE_TOO_SHORT
+(DEADLINE_EXCEEDED) where the caller's time was over before its turn came, METHOD_UNKNOWN (UNIMPLEMENTED) for a
+method that this version lacks, and INTERNAL with an id that stands in the server's log. Where callers are asked who
+they are: UNAUTHENTICATED, PERMISSION_DENIED, and IDENTITY_UNAVAILABLE (UNAVAILABLE).
 """
 
 from collections import abc as _abc
@@ -48,12 +50,15 @@ class QueryServiceStub:
     GetHistory: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetHistoryRequest, _query_pb2.GetHistoryResponse]
     """Returns one series as dense columns: exactly one value per interval, NaN where there is no point.
 
-    Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points
-    in the range is an answer full of NaN. Only what is older than about 25 hours needs the store: STORE_UNAVAILABLE
-    (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED) are about that.
+    Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points in
+    the range is an answer full of NaN. Only what is older than about 25 hours needs the store, and a name that has no
+    point since: STORE_UNAVAILABLE (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT
+    (DEADLINE_EXCEEDED) are about that.
     """
     RankMetrics: _grpc.UnaryUnaryMultiCallable[_query_pb2.RankMetricsRequest, _query_pb2.RankMetricsResponse]
-    """Ranks metrics by how much one measure of theirs moved, the most restless first."""
+    """Ranks metrics by how much one measure of theirs moved, the most restless first. A page token of it expires
+    (INVALID_PAGE_TOKEN) after an hour.
+    """
     WatchPoints: _grpc.UnaryStreamMultiCallable[_query_pb2.WatchPointsRequest, _query_pb2.WatchPointsResponse]
     """Streams points as they are written, those that come late included, a message per slot. Delivery is at least
     once: a point of the same series and slot replaces the earlier one. To miss nothing, open the stream first and
@@ -62,8 +67,9 @@ class QueryServiceStub:
     Errors: RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly; its last cursor resumes.
     OUT_OF_RANGE (CURSOR_EXPIRED) when the cursor is older than what the store can replay; read the history anew.
     INVALID_ARGUMENT (INVALID_CURSOR) for a cursor of another store. RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) at the
-    server's limit. A stream ends OK at its greatest age, half an hour, and when its server stops; go on with its last
-    cursor.
+    server's limit. A cursor is good for a day, and resuming from one asks the store: STORE_UNAVAILABLE (UNAVAILABLE).
+    A stream ends OK at its greatest age, half an hour give or take a tenth, and when its server stops; go on with its
+    last cursor.
     """
 
 @_typing.type_check_only
@@ -76,12 +82,15 @@ class QueryServiceAsyncStub(QueryServiceStub):
     GetHistory: _aio.UnaryUnaryMultiCallable[_query_pb2.GetHistoryRequest, _query_pb2.GetHistoryResponse]  # type: ignore[assignment]
     """Returns one series as dense columns: exactly one value per interval, NaN where there is no point.
 
-    Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points
-    in the range is an answer full of NaN. Only what is older than about 25 hours needs the store: STORE_UNAVAILABLE
-    (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED) are about that.
+    Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points in
+    the range is an answer full of NaN. Only what is older than about 25 hours needs the store, and a name that has no
+    point since: STORE_UNAVAILABLE (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT
+    (DEADLINE_EXCEEDED) are about that.
     """
     RankMetrics: _aio.UnaryUnaryMultiCallable[_query_pb2.RankMetricsRequest, _query_pb2.RankMetricsResponse]  # type: ignore[assignment]
-    """Ranks metrics by how much one measure of theirs moved, the most restless first."""
+    """Ranks metrics by how much one measure of theirs moved, the most restless first. A page token of it expires
+    (INVALID_PAGE_TOKEN) after an hour.
+    """
     WatchPoints: _aio.UnaryStreamMultiCallable[_query_pb2.WatchPointsRequest, _query_pb2.WatchPointsResponse]  # type: ignore[assignment]
     """Streams points as they are written, those that come late included, a message per slot. Delivery is at least
     once: a point of the same series and slot replaces the earlier one. To miss nothing, open the stream first and
@@ -90,8 +99,9 @@ class QueryServiceAsyncStub(QueryServiceStub):
     Errors: RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly; its last cursor resumes.
     OUT_OF_RANGE (CURSOR_EXPIRED) when the cursor is older than what the store can replay; read the history anew.
     INVALID_ARGUMENT (INVALID_CURSOR) for a cursor of another store. RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) at the
-    server's limit. A stream ends OK at its greatest age, half an hour, and when its server stops; go on with its last
-    cursor.
+    server's limit. A cursor is good for a day, and resuming from one asks the store: STORE_UNAVAILABLE (UNAVAILABLE).
+    A stream ends OK at its greatest age, half an hour give or take a tenth, and when its server stops; go on with its
+    last cursor.
     """
 
 class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -113,9 +123,10 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_query_pb2.GetHistoryResponse, _abc.Awaitable[_query_pb2.GetHistoryResponse]]:
         """Returns one series as dense columns: exactly one value per interval, NaN where there is no point.
 
-        Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points
-        in the range is an answer full of NaN. Only what is older than about 25 hours needs the store: STORE_UNAVAILABLE
-        (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED) are about that.
+        Errors: NOT_FOUND (METRIC_NOT_FOUND) for a metric that has no point in the store; a known metric without points in
+        the range is an answer full of NaN. Only what is older than about 25 hours needs the store, and a name that has no
+        point since: STORE_UNAVAILABLE (UNAVAILABLE), STORE_REFUSED (FAILED_PRECONDITION) and DEADLINE_TOO_SHORT
+        (DEADLINE_EXCEEDED) are about that.
         """
 
     @_abc_1.abstractmethod
@@ -124,7 +135,9 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.RankMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.RankMetricsResponse, _abc.Awaitable[_query_pb2.RankMetricsResponse]]:
-        """Ranks metrics by how much one measure of theirs moved, the most restless first."""
+        """Ranks metrics by how much one measure of theirs moved, the most restless first. A page token of it expires
+        (INVALID_PAGE_TOKEN) after an hour.
+        """
 
     @_abc_1.abstractmethod
     def WatchPoints(
@@ -139,8 +152,9 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: RESOURCE_EXHAUSTED (SLOW_SUBSCRIBER) when the caller reads too slowly; its last cursor resumes.
         OUT_OF_RANGE (CURSOR_EXPIRED) when the cursor is older than what the store can replay; read the history anew.
         INVALID_ARGUMENT (INVALID_CURSOR) for a cursor of another store. RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) at the
-        server's limit. A stream ends OK at its greatest age, half an hour, and when its server stops; go on with its last
-        cursor.
+        server's limit. A cursor is good for a day, and resuming from one asks the store: STORE_UNAVAILABLE (UNAVAILABLE).
+        A stream ends OK at its greatest age, half an hour give or take a tenth, and when its server stops; go on with its
+        last cursor.
         """
 
 def add_QueryServiceServicer_to_server(servicer: QueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
