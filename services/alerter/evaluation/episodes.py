@@ -3,9 +3,10 @@
 A row of points is broken by a point that cannot be judged and by STALE_SLOTS slots without one; fewer missing slots
 neither count nor break it. So where a series stands follows from its open episode and a bounded stretch of its points.
 
-Nothing goes slot by slot, because that would decide how fast history is replayed. Each round looks some points ahead
-for where the episodes end that are open now, one of every series; the next of a series begins with its next point out
-of line. What breaches and goes stale on the way, and the evidence, is put together afterwards for all of them at once.
+Nothing goes slot by slot, because that would decide how fast history is replayed. How an episode ends depends on its
+opening and the points after it alone, so the points right after all likely openings are looked at together. Then the
+episodes of each series are chained, the next beginning with the next point out of line, and those that last are looked
+at further. What breaches and goes stale on the way, and the evidence, is put together afterwards for all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.alerter.evaluation.judging import Verdicts, levels_of
-from services.alerter.evaluation.sequences import AHEAD, NEVER, Sequences
+from services.alerter.evaluation.runs import NO_PLACE, WORD_BITS, first_enough, last_row, words_of
+from services.alerter.evaluation.sequences import NEVER, Sequences
 from services.alerter.evaluation.states import (
     BREACH,
     REASONS,
@@ -34,7 +36,12 @@ from services.alerter.evaluation.states import (
 from services.core.breaches import ResolvedReason
 from services.core.model import Floats, Slots
 
-_AHEAD = np.arange(AHEAD)
+_AT_ONCE = 4096
+"""How many openings are looked at together: what lies ahead of them is half a megabyte, and stays in the cache."""
+
+_GLANCES = 4
+"""How often WORD_BITS points are looked at before it is known whether there is such an episode."""
+
 _NONE = -1
 _CALM, _REBASED = (REASONS.index(reason) for reason in (ResolvedReason.CALM, ResolvedReason.REBASED))
 
@@ -51,22 +58,6 @@ class Course:
     """After so many slots the new level is the average; None: never."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ended:
-    """Episodes that end in the stretch, one an element."""
-
-    openings: Places
-    series: Places
-    slots: Places
-    """Those in which they end, counted from the first of the stretch."""
-    reasons: Codes
-    """Places in REASONS."""
-    first: Places
-    """The first of its points out of line, as a place in `found`."""
-    beyond: Places
-    """The place after the last of them."""
-
-
 class Episodes:
     """A stretch of slots being evaluated. It changes the rows that it is given.
 
@@ -80,12 +71,14 @@ class Episodes:
         self._magnitudes = magnitudes
         self._verdicts = verdicts
         self._course = course
-        series_count, self._slot_count = len(stretch.series), len(stretch)
+        self._slot_count = len(stretch)
         self._sequences = Sequences(verdicts.levels, self._slot_count, verdicts.present, verdicts.judged, verdicts.gone)
         found = verdicts.found
         self._found_keys: Places = found.series * self._slot_count + found.slots
-        self._found_from: Places = np.searchsorted(found.series, np.arange(series_count + 1))
+        self._found_from: Places = np.searchsorted(found.series, np.arange(len(stretch.series) + 1))
         earlier = np.flatnonzero(rows.open)
+        # Of each opening: its series, its slot and its evidence.
+        self._series: Places = np.concatenate([found.series, earlier])
         self._opened: Slots = np.concatenate([found.slots, rows.opened[earlier] - stretch.first])
         self._evidence: dict[str, Floats] = {
             name: np.concatenate([getattr(found, name), getattr(rows, name)[earlier]])
@@ -94,39 +87,38 @@ class Episodes:
         self._points: Counts = np.concatenate([found.points, rows.points[earlier]])
         baselines, factor = self._evidence["baseline"], course.calm_factor
         self._calm_levels: Floats = np.full(len(baselines), np.inf) if factor is None else baselines * factor
-        # Of each series: which opening its episode has, the first of its points in `found`, how far it has been
-        # followed, as a place in its sequence, how many points in a row are back in line, and when it ends at last.
-        self._opening: Places = np.full(series_count, _NONE)
-        self._opening[earlier] = len(found.slots) + np.arange(len(earlier))
-        self._first = self._found_from[:-1].copy()
-        self._reached: Places = np.full(series_count, NEVER)
-        self._reached[earlier] = 0
-        self._calm: Counts = np.where(rows.open, rows.calm, 0)
-        self._due: Slots = np.full(series_count, NEVER)
-        self._set_due(earlier)
+        # Of each opening: how far its episode has been followed, as a place in the sequence of its series, and how many
+        # points in a row are back in line there; when it ends at last.
+        self._earlier: Places = len(found.slots) + np.arange(len(earlier))
+        self._reached: Places = self._sequences.places(self._series, np.clip(self._opened + 1, 0, self._slot_count))
+        self._calm: Counts = np.zeros(len(self._series), np.int64)
+        self._calm[self._earlier] = rows.calm[earlier]
+        self._due: Slots | None = None
+        if course.longest is not None:
+            self._due = self._sequences.judged_from(self._series, np.maximum(self._opened + course.longest, 0))
+        # Of those that have been seen to end: the slot, the reason as a place in REASONS, and the place in `found`
+        # after the last of its points out of line.
+        self._ends: Slots = np.full(len(self._series), NEVER)
+        self._reasons: Codes = np.zeros(len(self._series), np.uint8)
+        self._beyond: Places = np.zeros(len(self._series), np.intp)
 
     def count(self) -> None:
         """Only bring the counts of points in a row up to date, where the stretch has been evaluated before."""
         self._count_out_of_line()
-        earlier = self._still_open
-        after = np.clip(self._opened[self._opening[earlier]] + 1, 0, self._slot_count)
-        self._reached[earlier] = self._sequences.places(earlier, after)
-        while len(series := np.flatnonzero(self._reached < self._sequences.lengths)):
-            self._look(series)
-        self._rows.calm = np.minimum(self._calm, self._course.resolve_after)
+        going = self._earlier
+        while len(going := going[self._goes_on(going)]):
+            self._look(going)
+        rows = self._rows
+        rows.calm = np.zeros_like(rows.calm)
+        rows.calm[self._series[self._earlier]] = np.minimum(self._calm[self._earlier], self._course.resolve_after)
 
     def run(self) -> list[EventColumns]:
         """Evaluate and return the events, in any order; their subjects are places in the rows."""
-        ended = self._follow(self._openers(self._count_out_of_line()))
-        openings = self._openings_of_found(ended)
-        events = [self._breaches(openings), self._stale(ended), self._resolved(ended)]
-        self._finish(openings)
+        ended, still = self._follow(self._openers(self._count_out_of_line()))
+        openings = self._openings_of_found(ended, still)
+        events = [self._breaches(openings), self._stale(ended, still), self._resolved(ended)]
+        self._finish(openings, still)
         return events
-
-    @property
-    def _still_open(self) -> Places:
-        """Which series have an episode now."""
-        return np.flatnonzero(self._opening != _NONE)
 
     def _count_out_of_line(self) -> Counts | None:
         """Count points out of line in a row, up to each of those found; None where one alone is enough to open."""
@@ -154,67 +146,72 @@ class Episodes:
             openers = np.minimum.accumulate(openers[::-1])[::-1]
         return openers
 
-    def _follow(self, openers: Places) -> _Ended:
-        """Follow the episodes of every series, one after another, and return those that end."""
-        quiet = np.flatnonzero(self._opening == _NONE)
-        self._open(quiet, openers[self._found_from[quiet]])
-        parts = [_NOTHING]
-        series = np.flatnonzero(self._reached < self._sequences.lengths)
-        while len(series):
-            calm, seen = self._look(series)
-            due = self._due[series]
-            slots = np.minimum(calm, np.where(due <= seen, due, NEVER))
-            which = np.flatnonzero(slots != NEVER)
-            over, slots = series[which], slots[which]
-            reasons = np.where(calm[which] <= due[which], _CALM, _REBASED)
-            beyond = np.searchsorted(self._found_keys, over * self._slot_count + slots, "right")
-            parts.append((self._opening[over], over, slots, reasons, self._first[over], beyond))
-            self._open(over, openers[beyond])
-            series = series[self._reached[series] < self._sequences.lengths[series]]
-        openings, over, slots, reasons, first, beyond = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return _Ended(openings, over, slots, reasons.astype(np.uint8), first, beyond)
+    def _follow(self, openers: Places) -> tuple[Places, Places]:
+        """Follow the episodes of every series, one after another; return the openings of those that end, and others."""
+        likely = np.flatnonzero(openers[:-1] == np.arange(len(self._found_keys)))
+        # Of openers one right after the other it is nearly always the first that opens an episode.
+        first = np.ones(len(likely), np.bool_)
+        first[1:] = np.diff(self._found_keys[likely]) != 1
+        self._look_ahead(likely[first])
+        quiet = np.flatnonzero(~self._rows.open)
+        going = np.concatenate([self._earlier, self._next(openers, self._found_from[quiet], quiet)])
+        ended, still = [going[:0]], [going[:0]]
+        while len(going):
+            over = self._ends[going] != NEVER
+            done, lasting = going[over], going[~over]
+            ended.append(done)
+            if len(lasting):
+                more = self._goes_on(lasting)
+                still.append(lasting[~more])
+                lasting = lasting[more]
+                self._look(lasting)
+            going = np.concatenate([lasting, self._next(openers, self._beyond[done], self._series[done])])
+        return np.concatenate(ended), np.concatenate(still)
 
-    def _open(self, series: Places, openings: Places) -> None:
-        """Begin an episode of each series with this point of those found, if it is one of the series, else none."""
-        which = openings < self._found_from[series + 1]
-        self._opening[series] = _NONE
-        self._reached[series] = NEVER
-        self._calm[series] = 0
-        series, openings = series[which], openings[which]
-        self._opening[series] = self._first[series] = openings
-        self._reached[series] = self._sequences.places(series, self._opened[openings] + 1)
-        self._set_due(series)
+    def _next(self, openers: Places, found: Places, series: Places) -> Places:
+        """Return the first openings of the series at or after these places in `found`; of some there is none."""
+        openings = openers[found]
+        return openings[openings < self._found_from[series + 1]]
 
-    def _set_due(self, series: Places) -> None:
-        """Note when the level of an episode will have become the average, if a point can be judged then."""
-        if self._course.longest is not None:
-            slots = self._opened[self._opening[series]] + self._course.longest
-            self._due[series] = self._sequences.judged_from(series, np.maximum(slots, 0))
+    def _goes_on(self, openings: Places) -> Flags:
+        """Whether there are points of an episode that have not been looked at."""
+        return self._reached[openings] < self._sequences.lengths[self._series[openings]]
 
-    def _look(self, series: Places) -> tuple[Places, Places]:
-        """Look at the next points of these series, whose episodes are open and whose sequences go on.
+    def _look_ahead(self, openings: Places) -> None:
+        """Look at the points after these openings, but not at many: of some the episodes may never be."""
+        for _ in range(_GLANCES):
+            openings = openings[self._goes_on(openings) & (self._ends[openings] == NEVER)]
+            for place in range(0, len(openings), _AT_ONCE):
+                self._look(openings[place : place + _AT_ONCE])
 
-        Returns the slots in which enough points in a row are back in line, or NEVER, and the last slots looked at.
-        """
-        reached, limits = self._reached[series], self._calm_levels[self._opening[series]]
-        last = np.minimum(self._sequences.lengths[series] - reached, AHEAD) - 1
-        in_line = (self._sequences.ahead(series, reached) <= limits[:, None]) & (last[:, None] >= _AHEAD)
-        # A row begins after the last place that is not in line; one that came in from before counts on.
-        broken = np.maximum.accumulate(np.where(in_line, -1 - self._calm[series, None], _AHEAD), axis=1)
-        counts = _AHEAD - broken
-        enough = (counts >= self._course.resolve_after) & in_line
-        first, here = enough.argmax(axis=1), np.arange(len(series))
-        self._reached[series] += AHEAD
-        self._calm[series] = counts[here, last]
-        slots = self._sequences.slots(series, reached + first)
-        return np.where(enough[here, first], slots, NEVER), self._sequences.slots(series, reached + last)
+    def _look(self, openings: Places) -> None:
+        """Look at the next points of these openings' episodes, which are open and have some; note where they end."""
+        if not len(openings):
+            return
+        series, reached, calm = self._series[openings], self._reached[openings], self._calm[openings]
+        lengths = np.minimum(self._sequences.lengths[series] - reached, WORD_BITS)
+        in_line = self._sequences.ahead(series, reached) <= self._calm_levels[openings, None]
+        words = words_of(in_line, lengths)
+        places = first_enough(words, calm, self._course.resolve_after)
+        slots = self._sequences.slots(series, reached + np.minimum(places, lengths - 1))
+        slots[places == NO_PLACE] = NEVER
+        reasons = np.full(len(openings), _CALM, np.uint8)
+        if self._due is not None:
+            due, seen = self._due[openings], self._sequences.slots(series, reached + lengths - 1)
+            rebased = (due <= seen) & (due < slots)
+            slots[rebased], reasons[rebased] = due[rebased], _REBASED
+        self._reached[openings] = reached + lengths
+        self._calm[openings] = last_row(words, lengths, calm)
+        over = np.flatnonzero(slots != NEVER)
+        which = openings[over]
+        self._ends[which], self._reasons[which] = slots[over], reasons[over]
+        self._beyond[which] = np.searchsorted(self._found_keys, series[over] * self._slot_count + slots[over], "right")
 
-    def _openings_of_found(self, ended: _Ended) -> Places:
+    def _openings_of_found(self, ended: Places, still: Places) -> Places:
         """Return the openings of the episodes that points out of line belong to, or _NONE."""
-        still = self._still_open
-        openings = np.concatenate([ended.openings, self._opening[still]])
-        first = np.concatenate([ended.first, self._first[still]])
-        counts = np.concatenate([ended.beyond, self._found_from[still + 1]]) - first
+        openings = np.concatenate([ended, still])
+        first = np.where(openings < len(self._found_keys), openings, self._found_from[self._series[openings]])
+        counts = np.concatenate([self._beyond[ended], self._found_from[self._series[still] + 1]]) - first
         result: Places = np.full(len(self._found_keys), _NONE)
         within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
         result[np.repeat(first, counts) + within] = np.repeat(openings, counts)
@@ -237,7 +234,7 @@ class Episodes:
             points=found.points[which],
         )
 
-    def _stale(self, ended: _Ended) -> EventColumns:
+    def _stale(self, ended: Places, still: Places) -> EventColumns:
         """Return where series go stale while an episode is open, once for every time that their points stay away."""
         gone, present = self._verdicts.gone, self._verdicts.present
         if gone is None or present is None:
@@ -246,9 +243,10 @@ class Episodes:
         goes[:, 1:] &= ~gone[:, :-1]
         series, slots = np.nonzero(goes)
         # By series and end: the episode that is open in a slot is the first to end after it, if it has opened before.
-        width, still = self._slot_count + 1, self._still_open
-        openings = np.concatenate([ended.openings, self._opening[still]])
-        keys = np.concatenate([ended.series * width + ended.slots, still * width + self._slot_count])
+        width = self._slot_count + 1
+        openings = np.concatenate([ended, still])
+        ends = np.minimum(self._ends[openings], self._slot_count)
+        keys = self._series[openings] * width + ends
         order = np.argsort(keys)
         place = np.searchsorted(keys[order], series * width + slots)
         known = place < len(order)
@@ -266,36 +264,39 @@ class Episodes:
             points=STALE_SLOTS,
         )
 
-    def _resolved(self, ended: _Ended) -> EventColumns:
-        series, openings, slots = ended.series, ended.openings, ended.slots + self._stretch.first
+    def _resolved(self, ended: Places) -> EventColumns:
+        series, slots = self._series[ended], self._ends[ended] + self._stretch.first
         values = self._stretch.block.at(self._stretch.series[series], slots)
-        baselines = self._evidence["baseline"][openings]
+        baselines = self._evidence["baseline"][ended]
         by_factor = self._course.calm_factor is not None
         return EventColumns.of(
             RESOLVED,
             series,
             slots,
-            self._opened[openings] + self._stretch.first,
+            self._opened[ended] + self._stretch.first,
             value=values,
             baseline=baselines,
             ratio=ratio_of(levels_of(values, self._magnitudes[series]), baselines),
-            threshold=(self._calm_levels if by_factor else self._evidence["threshold"])[openings],
-            points=self._points[openings],
-            reason=ended.reasons,
+            threshold=(self._calm_levels if by_factor else self._evidence["threshold"])[ended],
+            points=self._points[ended],
+            reason=self._reasons[ended],
         )
 
-    def _finish(self, openings: Places) -> None:
+    def _finish(self, openings: Places, still: Places) -> None:
         """Leave in the rows what is open now."""
-        rows, found, still = self._rows, self._verdicts.found, self._still_open
-        count = len(found.slots)
+        rows, found = self._rows, self._verdicts.found
+        series = self._series[still]
+        new = still < len(found.slots)
+        over = rows.open
+        over[series[~new]] = False
         stale = np.zeros_like(rows.stale)
-        stale[still] = rows.stale[still]
-        some = still[self._sequences.lengths[still] > 0]
+        stale[series] = rows.stale[series]
+        some = series[self._sequences.lengths[series] > 0]
         stale[some] = self._sequences.ends_gone(some)
-        rows.close(np.flatnonzero(rows.open & (self._opening < count)))
-        rows.stale, rows.calm = stale, self._calm
-        opened = still[self._opening[still] < count]
-        numbers = self._opening[opened]
+        rows.close(np.flatnonzero(over))
+        rows.stale, rows.calm = stale, np.zeros_like(rows.calm)
+        rows.calm[series] = self._calm[still]
+        opened, numbers = series[new], still[new]
         rows.opened[opened] = self._opened[numbers] + self._stretch.first
         for name, column in self._evidence.items():
             getattr(rows, name)[opened] = column[numbers]
@@ -304,8 +305,5 @@ class Episodes:
         counts = np.bincount(openings[breaching], minlength=len(self._opened))
         last = np.full(len(self._opened), -NEVER)
         last[openings[breaching]] = found.slots[breaching] + self._stretch.first
-        rows.breaches[still] += counts[self._opening[still]]
-        rows.last_breach[still] = np.maximum(rows.last_breach[still], last[self._opening[still]])
-
-
-_NOTHING = (np.empty(0, np.intp),) * 6
+        rows.breaches[series] += counts[still]
+        rows.last_breach[series] = np.maximum(rows.last_breach[series], last[still])

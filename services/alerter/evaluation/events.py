@@ -5,12 +5,10 @@ Pure. An event's text depends on the rule and the evidence alone, so that it is 
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.alerter.evaluation.messages import message_of
-from services.alerter.evaluation.states import BREACH, KINDS, REASONS, EventColumns, State
+from services.alerter.evaluation.states import KINDS, REASONS, EventColumns, State
 from services.core.breach_documents import OpenEpisode
-from services.core.breaches import Event, EventKind, ResolvedReason, Subject
+from services.core.breaches import Event, EventKind, ResolvedReason
 from services.core.model import Slot
 from services.core.rules import Rule
 
@@ -18,44 +16,53 @@ _KIND_ORDER = {kind: place for place, kind in enumerate((*KINDS, EventKind.WITHD
 
 
 def to_events(columns: EventColumns, state: State, rule: Rule) -> list[Event]:
-    """Return the events of columns, in their order; `state` is any state of the evaluation that found them."""
-    fields = zip(
-        columns.kinds.tolist(),
-        columns.subjects.tolist(),
-        columns.slots.tolist(),
-        columns.opened.tolist(),
-        columns.values.tolist(),
-        columns.baselines.tolist(),
-        columns.ratios.tolist(),
-        columns.thresholds.tolist(),
-        columns.points.tolist(),
-        columns.reasons.tolist(),
-        strict=True,
-    )
-    return [
-        _event(
-            rule,
-            kind,
-            state.subjects[subject],
-            slot,
-            opened,
-            value=value,
-            baseline=baseline,
-            ratio=ratio,
-            threshold=threshold,
-            point_count=points,
+    """Return the events of columns by slot, by subject's key and by kind; `state` is any of that evaluation."""
+    columns = columns.ordered(state.ranks)
+    name, version, severity, labels, subjects = rule.name, rule.version, rule.severity, rule.labels, state.subjects
+    events = [
+        Event(
+            KINDS[kind],
+            name,
+            version,
+            severity,
+            subjects[subject],
+            Slot(slot),
+            Slot(opened),
+            value,
+            baseline,
+            ratio,
+            threshold,
+            points,
             reason=REASONS[reason],
+            labels=labels,
         )
-        for kind, subject, slot, opened, value, baseline, ratio, threshold, points, reason in fields
+        for kind, subject, slot, opened, value, baseline, ratio, threshold, points, reason in zip(
+            columns.kinds.tolist(),
+            columns.subjects.tolist(),
+            columns.slots.tolist(),
+            columns.opened.tolist(),
+            columns.values.tolist(),
+            columns.baselines.tolist(),
+            columns.ratios.tolist(),
+            columns.thresholds.tolist(),
+            columns.points.tolist(),
+            columns.reasons.tolist(),
+            strict=True,
+        )
     ]
+    for event in events:
+        _tell(rule, event)
+    return events
 
 
 def opening_event(state: State, rule: Rule, place: int) -> Event:
     """Return the event that opened the episode of a subject, by its place in the state."""
-    rows, opened = state.rows, int(state.rows.opened[place])
-    return _event(
-        rule,
-        BREACH,
+    rows, opened = state.rows, Slot(int(state.rows.opened[place]))
+    event = Event(
+        EventKind.BREACH,
+        rule.name,
+        rule.version,
+        rule.severity,
         state.subjects[place],
         opened,
         opened,
@@ -64,7 +71,10 @@ def opening_event(state: State, rule: Rule, place: int) -> Event:
         ratio=float(rows.ratio[place]),
         threshold=float(rows.threshold[place]),
         point_count=int(rows.points[place]),
+        labels=rule.labels,
     )
+    _tell(rule, event)
+    return event
 
 
 def removal_event(episode: OpenEpisode, slot: int) -> Event:
@@ -89,18 +99,6 @@ def event_order(event: Event) -> tuple[int, str, str, int]:
     return (event.slot, event.rule, event.subject.key, _KIND_ORDER[event.kind])
 
 
-def _event(rule: Rule, kind: int, subject: Subject, slot: int, opened: int, **evidence: Any) -> Event:  # noqa: ANN401  # Event's own fields
-    event = Event(
-        KINDS[kind],
-        rule.name,
-        rule.version,
-        rule.severity,
-        subject,
-        Slot(slot),
-        Slot(opened),
-        labels=rule.labels,
-        **evidence,
-    )
-    # Nobody has seen it yet; `dataclasses.replace` takes as long as all the rest, and a slot may have hundreds of them.
+def _tell(rule: Rule, event: Event) -> None:
+    """Give an event that nobody has seen yet its message; `dataclasses.replace` takes as long as all the rest."""
     object.__setattr__(event, "message", message_of(rule, event))
-    return event

@@ -5,21 +5,20 @@ A verdict depends on the point and the window before it only, so any block that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.alerter.evaluation.means import last_sums, sums_before
+from services.alerter.evaluation.means import last_sums, room_for_sums, sums_before
 from services.alerter.evaluation.sequences import AHEAD
 from services.alerter.evaluation.states import STALE_SLOTS, Block, Counts, Flags, Places, Stretch, ratio_of
 from services.core.model import Floats, Slots
 from services.core.rules import Ratio, Threshold
 
-_CHUNK_VALUES = 1 << 15
-"""How many values are judged at a time: 256 KB a column, which still fit into a processor's cache. With a quarter of
-that numpy's price for each call shows, with four times as many little more is gained."""
+_CHUNK_VALUES = 1 << 14
+"""How many values are judged at a time: 128 KB a column, of which some fit into a processor's cache. With half of that
+numpy's price for each call shows; with more the columns are fetched anew for each of some twenty calls."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,38 +55,45 @@ def judge_ratio(ratio: Ratio, magnitudes: Flags, stretch: Stretch) -> Verdicts:
     """Judge a stretch; `magnitudes` are of its series. The block holds the window before it too."""
     window, shape = ratio.window, (len(stretch.series), len(stretch))
     gaps, (row, matrix) = _Gaps(shape), _levels(shape)
-    columns: list[tuple[Places, Places, Floats, Floats, Counts]] = []
-    for chunk in _chunks(shape[0], window + shape[1]):
-        values = np.ascontiguousarray(stretch.values(window, chunk))
-        levels = compared = levels_of(values, magnitudes[chunk, None])
+    columns: list[tuple[Places, Floats, Floats, Counts]] = []
+    length, step = window + shape[1], _series_at_once(window + shape[1])
+    signed = bool(magnitudes.any())
+    room = _Room(min(step, shape[0]) * length, window)
+    for first in range(0, shape[0], step):
+        chunk = slice(first, min(first + step, shape[0]))
+        values = room.values[: (chunk.stop - first) * length].reshape(-1, length)
+        values[:] = stretch.values(window, chunk)
+        levels = levels_of(values, magnitudes[chunk, None]) if signed else values
         matrix[chunk] = levels[:, window:]
-        absent = np.isnan(values)
         counts: NDArray[np.int16] | None = None
-        if absent.any():
-            compared = np.where(absent, 0.0, levels)
+        if np.isnan(levels.min()):
+            absent = np.isnan(levels)
+            levels[absent] = 0.0
             counts, stride = sums_before((~absent).astype(np.int16), window)
             few = _rows(counts < ratio.min_points, stride, shape[1])
             gaps.put(chunk, absent[:, window - STALE_SLOTS + 1 :], few)
             matrix[chunk][few] = np.nan
-        means, stride = sums_before(compared, window)
+        means, stride = sums_before(levels, window, room.sums)
         means /= window if counts is None else counts
-        points = levels.reshape(-1)[window:] if stride > 1 else levels[:, window]
-        above = np.flatnonzero(points > limits_of(ratio, means))
-        series, slots = np.divmod(above, stride)
-        mean, count = means[above], np.full(len(above), window) if counts is None else counts[above].astype(np.int64)
-        which = np.flatnonzero((slots < shape[1]) & (mean > 0) & (count >= ratio.min_points))
-        series, slots = series[which], slots[which]
-        matrix[chunk][series, slots] = np.nan
-        columns.append((series + chunk.start, slots, values[series, window + slots], mean[which], count[which]))
-    series, slots, value, mean, count = (np.concatenate(column) for column in zip(_NOTHING, *columns, strict=True))
+        limits = limits_of(ratio, means, out=room.limits[: len(means)])
+        above = np.flatnonzero(_points(levels, window, stride) > limits)
+        count = np.full(len(above), window) if counts is None else counts[above].astype(np.int64)
+        columns.append((above + first * stride, _points(values, window, stride)[above], means[above], count))
+    stride = 1 if shape[1] == 1 else length
+    places, value, mean, count = (np.concatenate(column) for column in zip(_NOTHING, *columns, strict=True))
+    series, slots = np.divmod(places, stride)
+    # What lies between two series is no point, and without a mean above zero there is nothing to compare with.
+    which = np.flatnonzero((slots < shape[1]) & (mean > 0) & (count >= ratio.min_points))
+    series, slots, value, mean, count = (column[which] for column in (series, slots, value, mean, count))
+    row[series * shape[1] + slots] = np.nan
     level = levels_of(value, magnitudes[series])
     found = Found(series, slots, value, mean, ratio_of(level, mean), limits_of(ratio, mean), count)
     return gaps.verdicts(found, row)
 
 
-def limits_of(ratio: Ratio, means: Floats) -> Floats:
+def limits_of(ratio: Ratio, means: Floats, out: Floats | None = None) -> Floats:
     """Return what a value must exceed, given the means before it."""
-    limits = means * ratio.factor
+    limits = np.multiply(means, ratio.factor, out=out)
     return np.maximum(limits, means + ratio.min_delta) if ratio.min_delta else limits
 
 
@@ -156,7 +162,16 @@ class _Gaps:
         return Verdicts(found, levels, ~here, ~(here | self._unjudged), gone)
 
 
-_NOTHING = (np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0), np.empty(0), np.empty(0, np.int64))
+class _Room:
+    """Memory that serves for one chunk of series after another, and so stays in the processor's cache."""
+
+    def __init__(self, count: int, window: int) -> None:
+        self.values: Floats = np.empty(count)
+        self.limits: Floats = np.empty(count)
+        self.sums = room_for_sums(count, window)
+
+
+_NOTHING = (np.empty(0, np.intp), np.empty(0), np.empty(0), np.empty(0, np.int64))
 
 
 def _levels(shape: tuple[int, int]) -> tuple[Floats, Floats]:
@@ -176,7 +191,10 @@ def _rows(row: Flags, stride: int, slot_count: int) -> Flags:
     return whole.reshape(-1, stride)[:, :slot_count]
 
 
-def _chunks(series_count: int, slot_count: int) -> Iterator[slice]:
-    size = max(1, _CHUNK_VALUES // slot_count)
-    for first in range(0, series_count, size):
-        yield slice(first, min(first + size, series_count))
+def _points(values: Floats, window: int, stride: int) -> Floats:
+    """Return the values that stand where `sums_before` has the sums before them."""
+    return values[:, window] if stride == 1 else values.reshape(-1)[window:]
+
+
+def _series_at_once(slot_count: int) -> int:
+    return max(1, _CHUNK_VALUES // slot_count)

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 _Column = TypeVar("_Column", bound=np.generic)
 
 
-def sums_before(values: NDArray[_Column], window: int) -> tuple[NDArray[_Column], int]:
+def room_for_sums(count: int, window: int) -> NDArray[np.float64]:
+    """Return room for the sums of so many values at a time; used again and again it stays in the processor's cache."""
+    return np.empty((_doublings(window), count))
+
+
+def sums_before(
+    values: NDArray[_Column], window: int, room: NDArray[_Column] | None = None
+) -> tuple[NDArray[_Column], int]:
     """Return the sums of the `window` slots before each slot from number `window` on, as one row, and its stride.
 
     Values are of shape (series, slots), each series' in one piece and all of them end to end. The sum before slot
@@ -26,28 +33,31 @@ def sums_before(values: NDArray[_Column], window: int) -> tuple[NDArray[_Column]
     """
     if values.shape[1] == window + 1:
         return last_sums(values[:, :-1], window), 1
-    return neighbour_sums(values.reshape(-1)[:-1], window), values.shape[1]
+    return neighbour_sums(values.reshape(-1)[:-1], window, room), values.shape[1]
 
 
-def neighbour_sums(values: NDArray[_Column], window: int) -> NDArray[_Column]:
-    """Return the sums of `window` neighbours in a row, two or more: result i is of the places [i, i + window)."""
+def neighbour_sums(values: NDArray[_Column], window: int, room: NDArray[_Column] | None = None) -> NDArray[_Column]:
+    """Return the sums of `window` neighbours in a row, two or more: result i is of the places [i, i + window).
+
+    They stand in `room`, where it is given, until it is used again.
+    """
     if len(values) < window:
         raise ValueError(f"a window of {window} slots does not fit into {len(values)}")
     count = len(values) - window + 1
-    levels: dict[int, NDArray[Any]] = {}
-    size, sums = 1, values
-    while True:
-        if window & size:
-            levels[size] = sums
-        if size * 2 > window:
-            break
-        sums = sums[:-size] + sums[size:]  # type: ignore[operator]  # they are numbers
-        size *= 2
-    offset, total = 0, np.zeros(1, values.dtype)
-    for size in sorted(levels, reverse=True):
-        part = levels[size][offset : offset + count]
-        total = total + part if offset else part
-        offset += size
+    if room is None:
+        room = np.empty((_doublings(window), len(values)), values.dtype)
+    sums = values
+    parts = [sums]
+    for level in range(_doublings(window)):
+        size = 1 << level
+        sums = np.add(sums[:-size], sums[size:], out=room[level, : len(sums) - size])
+        parts.append(sums)
+    total = sums[:count]
+    for level in reversed(range(_doublings(window))):
+        if window >> level & 1:
+            # The greater powers of two, summed already, cover so many of the window's first slots.
+            offset = window >> level + 1 << level + 1
+            np.add(total, parts[level][offset : offset + count], out=total)
     return total
 
 
@@ -69,3 +79,8 @@ def last_sums(values: NDArray[_Column], window: int) -> NDArray[_Column]:
     while parts:
         total = total + parts.pop()
     return total
+
+
+def _doublings(window: int) -> int:
+    """Return how often one is doubled to the greatest power of two within the window."""
+    return window.bit_length() - 1

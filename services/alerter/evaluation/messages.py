@@ -5,6 +5,7 @@ Pure, and made of the evidence alone: the same event reads the same wherever it 
 
 from __future__ import annotations
 
+import functools
 import math
 
 from services.core.breaches import Event, EventKind, ResolvedReason
@@ -27,7 +28,7 @@ def message_of(rule: Rule, event: Event) -> str:
         measure=subject.measure.value if subject.measure else "every measure",
         value=number_text(event.value),
         baseline=number_text(event.baseline),
-        ratio=number_text(event.ratio, 3),
+        ratio=ratio_text(event.ratio),
         threshold=number_text(event.threshold),
         points=event.point_count,
         time=time_text(event.slot),
@@ -39,9 +40,14 @@ def message_of(rule: Rule, event: Event) -> str:
     return f"{event.kind.value}{f' ({event.reason.value})' if event.reason else ''}: {text}"
 
 
-def number_text(value: float, digits: int = 10) -> str:
-    """Return a number with so many significant digits at most; none where it does not apply."""
-    return f"{value:.{digits}g}" if math.isfinite(value) else "none"
+def number_text(value: float) -> str:
+    """Return a number with ten significant digits at most; none where it does not apply."""
+    return f"{value:.10g}" if math.isfinite(value) else "none"
+
+
+def ratio_text(value: float) -> str:
+    """Return a ratio with three significant digits at most; none where it does not apply."""
+    return f"{value:.3g}" if math.isfinite(value) else "none"
 
 
 def time_text(slot: int) -> str:
@@ -49,6 +55,7 @@ def time_text(slot: int) -> str:
     return f"{slot_time(slot):%Y-%m-%dT%H:%MZ}"
 
 
+@functools.cache
 def duration_text(slots: int) -> str:
     """Return a number of slots as rules files write it: 90m, 2h, 1d."""
     for size, unit in ((_DAY, "d"), (_HOUR, "h")):
@@ -69,7 +76,7 @@ def _breach(rule: Rule, event: Event) -> str:
     match rule.condition:
         case Ratio(window=window):
             return (
-                f"{name} is {number_text(event.ratio, 3)} times its average of the last {duration_text(window)}: "
+                f"{name} is {ratio_text(event.ratio)} times its average of the last {duration_text(window)}: "
                 f"{number_text(event.value)} against {number_text(event.baseline)} ({points} points)"
             )
         case Missing():

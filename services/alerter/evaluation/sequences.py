@@ -8,12 +8,12 @@ stretch. It knows nothing of episodes.
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
+from services.alerter.evaluation.runs import WORD_BITS
 from services.alerter.evaluation.states import Counts, Flags, Places
 from services.core.model import Floats
 
-AHEAD = 16
+AHEAD = WORD_BITS
 """How many levels are looked at together: most episodes end within them."""
 
 NEVER = 2**62
@@ -43,13 +43,14 @@ class Sequences:
             levels = levels[np.append(keys, np.arange(len(levels) - AHEAD, len(levels)))]
             self._keys = np.append(keys, NEVER)
             self._starts = np.append(0, np.cumsum(np.count_nonzero(counted, axis=1)))
-        self._levels = sliding_window_view(levels, AHEAD)
+        # Element i is the AHEAD levels from place i on in one piece, which numpy fetches in half the time of so many.
+        self._ahead = np.ndarray(len(levels) - AHEAD + 1, f"V{AHEAD * levels.itemsize}", levels, 0, levels.strides)
         self.lengths: Counts = np.diff(self._starts)
         """How long the sequence of each series is."""
 
     def ahead(self, series: Places, places: Places) -> Floats:
         """Return the AHEAD levels from each place on; those beyond the end of a sequence mean nothing."""
-        levels: Floats = self._levels[self._starts[series] + places]
+        levels: Floats = self._ahead[self._starts[series] + places].view(np.float64).reshape(-1, AHEAD)
         return levels
 
     def slots(self, series: Places, places: Places) -> Places:

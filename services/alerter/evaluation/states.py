@@ -223,13 +223,16 @@ class EventColumns:
         """Return some of them."""
         return type(self)(*(getattr(self, name)[which] for name in _EVENT_COLUMNS))
 
-    def ordered(self, ranks: Counts) -> Self:
-        """Return them by slot, subject's key and kind."""
+    def ordered(self, ranks: Counts, most: int | None = None) -> Self:
+        """Return them, or the first `most` of them, by slot, subject's key and kind."""
         if not len(self):
             return self
         base = int(self.slots.min())
-        key = ((self.slots - base) * len(ranks) + ranks[self.subjects]) * len(KINDS) + self.kinds
-        return self.take(np.argsort(key))
+        keys = ((self.slots - base) * len(ranks) + ranks[self.subjects]) * len(KINDS) + self.kinds
+        if most is None or most >= len(keys):
+            return self.take(np.argsort(keys))
+        first = np.argpartition(keys, most)[:most]
+        return self.take(first[np.argsort(keys[first])])
 
     @classmethod
     def joined(cls, parts: Sequence[EventColumns]) -> Self:
@@ -259,13 +262,13 @@ class EventColumns:
         return cls(
             np.full(count, kind, np.uint8),
             subjects,
-            np.broadcast_to(np.asarray(slots, np.int64), count),
-            np.broadcast_to(np.asarray(opened, np.int64), count),
+            _whole(slots, count),
+            _whole(opened, count),
             values,
             baselines,
             _floats(ratio, count),
             _floats(threshold, count),
-            np.broadcast_to(np.asarray(points, np.int64), count),
+            _whole(points, count),
             reason if isinstance(reason, np.ndarray) else np.full(count, REASONS.index(reason), np.uint8),
         )
 
@@ -278,7 +281,11 @@ def ratio_of(values: Floats, baselines: Floats) -> Floats:
 
 
 def _floats(value: float | Floats, count: int) -> Floats:
-    return np.broadcast_to(np.asarray(value, np.float64), count)
+    return value if isinstance(value, np.ndarray) else np.full(count, value, np.float64)
+
+
+def _whole(value: int | Counts, count: int) -> Counts:
+    return value if isinstance(value, np.ndarray) else np.full(count, value, np.int64)
 
 
 _EVENT_COLUMNS = tuple(column.name for column in dataclasses.fields(EventColumns))

@@ -70,6 +70,11 @@ def history(rule: Rule) -> int:
     return lookback(rule) + _counted(rule)
 
 
+def _counts_open_alone(rule: Rule) -> bool:
+    """Whether the rule counts points in a row only while an episode is open: one point opens it."""
+    return isinstance(rule.condition, Ratio | Threshold) and rule.for_points == 1
+
+
 def _counted(rule: Rule) -> int:
     """Return how many slots the longest row of points that the rule counts can take, short gaps included."""
     match rule.condition:
@@ -119,6 +124,10 @@ def restore(
     with np.errstate(all="ignore"):
         for (slot,), which in _alike(reached[: len(series)]):
             block.check(slot + 1 - history(rule), slot + 1, f"restoring {rule.name}")
+            if _counts_open_alone(rule):
+                which = which[rows.open[which]]  # noqa: PLW2901 - of the others there is nothing to count
+                if not len(which):
+                    continue
             stretch = Stretch(block, which, slot + 1 - _counted(rule), slot + 1)
             counted = rows.take(which)
             if isinstance(rule.condition, Missing):
@@ -135,8 +144,8 @@ def step(state: State, block: Block, through: int | Slots, rule: Rule) -> tuple[
     """Evaluate each series' slots after the last one evaluated, up to `through` (of all series, or one of each).
 
     The block begins at least `lookback(rule)` slots before the first slot to evaluate and reaches the last. A series
-    whose `through` lies at or before what was evaluated stays as it is. Events are ordered by slot, by subject's key
-    and by kind; the state that is returned is new, the one given is unchanged.
+    whose `through` lies at or before what was evaluated stays as it is. Events come in any order, which `to_events`
+    puts right; the state that is returned is new, the one given is unchanged.
     """
     reach = _of_each(through, state.series_count)
     if len(state.groups):
@@ -150,11 +159,11 @@ def step(state: State, block: Block, through: int | Slots, rule: Rule) -> tuple[
                 continue
             block.check(before + 1 - lookback(rule), last + 1, f"evaluating {rule.name}")
             evaluated = rows.take(which)
-            events = _evaluate(rule, state, Stretch(block, which, before + 1, last + 1), evaluated)
+            found = _evaluate(rule, state, Stretch(block, which, before + 1, last + 1), evaluated)
             rows.put(which, evaluated)
-            parts.append(dataclasses.replace(events, subjects=which[events.subjects]))
+            parts += [dataclasses.replace(part, subjects=which[part.subjects]) for part in found if len(part)]
     after = dataclasses.replace(state, evaluated=reach, rows=rows)
-    return after, EventColumns.joined(parts).ordered(state.ranks)
+    return after, EventColumns.joined(parts)
 
 
 def open_episodes(state: State, rule: Rule) -> tuple[OpenEpisode, ...]:
@@ -198,7 +207,7 @@ def _reopen(rows: Rows, subjects: Sequence[Subject], episodes: Iterable[OpenEpis
     return openings
 
 
-def _evaluate(rule: Rule, state: State, stretch: Stretch, rows: Rows) -> EventColumns:
+def _evaluate(rule: Rule, state: State, stretch: Stretch, rows: Rows) -> list[EventColumns]:
     """Evaluate a stretch, change its rows and return the events in any order; their subjects are places in the rows."""
     condition, first = rule.condition, stretch.first
     if isinstance(condition, Missing):
@@ -206,14 +215,15 @@ def _evaluate(rule: Rule, state: State, stretch: Stretch, rows: Rows) -> EventCo
         exchanges = stretch.series[count:] - state.series_count
         groups = np.searchsorted(exchanges, state.groups[stretch.series[:count]])
         absent = np.isnan(stretch.values(0, slice(count)))
-        return EventColumns.joined(run_missing(rows, groups, absent, first, condition.slots))
+        return run_missing(rows, groups, absent, first, condition.slots)
     if isinstance(condition, Frozen):
         values = stretch.values(STALE_SLOTS - 1)
-        return EventColumns.joined(run_frozen(rows, values, first, _frozen_points(rule, condition)))
-    events = EventColumns.joined(_episodes(rule, state, stretch, rows).run())
+        return run_frozen(rows, values, first, _frozen_points(rule, condition))
+    parts = _episodes(rule, state, stretch, rows).run()
     if isinstance(condition, Ratio):
-        _measure_by_the_new_level(condition, events, state, stretch)
-    return events
+        for part in parts:
+            _measure_by_the_new_level(condition, part, state, stretch)
+    return parts
 
 
 def _measure_by_the_new_level(ratio: Ratio, events: EventColumns, state: State, stretch: Stretch) -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.alerter.evaluation.messages import duration_text, number_text, time_text
+from services.alerter.evaluation.messages import duration_text, number_text, ratio_text, time_text
 from services.core.breaches import Event, EventKind
 from services.core.model import Series, Slot
 from services.core.rules import Frozen, Missing, Ratio, Rule, Threshold
@@ -125,7 +125,7 @@ def _why_not_ratio(ratio: Ratio, name: str, numbers: Numbers) -> str:
     if not numbers.baseline > 0:
         return f"the average before {name} is {baseline}: there is nothing to compare {value} with"
     return (
-        f"{name} is {value}, {number_text(numbers.ratio, 3)} times its average of the last {window} "
+        f"{name} is {value}, {ratio_text(numbers.ratio)} times its average of the last {window} "
         f"({baseline}, of {numbers.point_count} points), not above {number_text(numbers.threshold)}"
     )
 

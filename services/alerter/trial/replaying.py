@@ -84,7 +84,7 @@ def replay(
         breaches += found.breach_count
         episodes += found.opening_count
         if room:
-            kept.append(found.take(slice(0, room)))
+            kept.append(found.ordered(state.ranks, room))
             room -= len(kept[-1])
         here = end
     events = () if state is None else to_events(EventColumns.joined(kept), state, rule)
