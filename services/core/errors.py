@@ -221,7 +221,7 @@ class MethodNotAllowedError(TickwatchError):
     """The path is served, but not by this HTTP method; `allowed` are those it is, joined by commas."""
 
     def __init__(self, method: str, allowed: str) -> None:
-        super().__init__(f"{method} is not possible here, but {allowed} is")
+        super().__init__(f"{method} is not possible here (only {allowed})")
         self.method = method
         self.allowed = allowed
 

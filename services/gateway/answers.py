@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.gateway.accepting import takes_gzip
 from services.gateway.limiting import PROBES
 
 KEPT_SECONDS = 1.0
@@ -154,18 +155,15 @@ class _Asked(NamedTuple):
 
     @classmethod
     def of(cls, scope: Scope) -> _Asked:
-        accept = authorization = known = encodings = b""
+        given: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
-            if name == b"accept":
-                accept = value
-            elif name == b"authorization":
-                authorization = value
-            elif name == b"if-none-match":
-                known = value
-            elif name == b"accept-encoding":
-                encodings = value
+            # A header that is there twice means what it means once, with both values in it.
+            given[name] = b"%s, %s" % (given[name], value) if name in given else value
         return cls(
-            accept, authorization, known, b"gzip" in encodings and b"gzip;q=0" not in encodings.replace(b" ", b"")
+            given.get(b"accept", b""),
+            given.get(b"authorization", b""),
+            given.get(b"if-none-match", b""),
+            takes_gzip(given.get(b"accept-encoding", b"").decode("latin-1")),
         )
 
 

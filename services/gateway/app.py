@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tickwatch
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +14,7 @@ from services.core.telemetry import GatewayMetrics
 from services.gateway import original_routes, pages, probes, routes, stream_routes
 from services.gateway.answers import AnswerLayer, KeptAnswers
 from services.gateway.events import EventStreams
+from services.gateway.input_problems import input_error
 from services.gateway.layers import BodyLayer, MeasuringLayer, RefusingLayer, SecurityLayer
 from services.gateway.limiting import LimitLayer, RateLimit
 from services.gateway.refusals import refusal_of
@@ -64,7 +63,7 @@ def build_app(
             CORSMiddleware,
             allow_origins=cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"],
             expose_headers=["ETag", "Retry-After"],
         )
     app.add_middleware(SecurityLayer)
@@ -78,33 +77,27 @@ async def _refuse(_request: Request, error: Exception) -> Response:
 
 async def _refuse_input(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # as registered
-    first = error.errors()[0]
-    place, *steps = first["loc"]
-    field = ".".join(str(step) for step in steps if isinstance(step, str)) or str(place)
-    return refusal_of(InvalidInputError(field, *_problem(request, first))).response()
-
-
-def _problem(request: Request, error: dict[str, Any]) -> tuple[str, str]:
-    """Return what is wrong and, where pydantic's words would not help, what would be right."""
-    match error["type"]:
-        case "json_invalid":
-            return f"is not JSON: {error['ctx']['error']}", "one JSON object"
-        case "model_attributes_type" if "json" not in request.headers.get("content-type", ""):
-            return "is not sent as JSON", "send the header Content-Type: application/json"
-        case "extra_forbidden":
-            return "is no field here", "/openapi.json lists what there is"
-        case _:
-            words = str(error["msg"]).removeprefix("Value error, ")
-            return words[:1].lower() + words[1:], ""
+    return refusal_of(input_error(list(error.errors()), request.headers.get("content-type", ""))).response()
 
 
 async def _refuse_address(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # as registered
+    path: str = request.url.path
     told: TickwatchError
-    if error.status_code == _NOT_FOUND:
-        told = AddressNotFoundError(request.url.path[:_LONGEST_PATH])
+    if error.status_code == _NOT_FOUND and b"%2f" in request.scope.get("raw_path", b"").lower():
+        told = InvalidInputError("path", "has a / in a name", "KRAKEN:BTCUSD for BTC/USD, for one")
+    elif error.status_code == _NOT_FOUND:
+        told = AddressNotFoundError(path[:_LONGEST_PATH])
     elif error.status_code == _NOT_ALLOWED:
-        told = MethodNotAllowedError(request.method, (error.headers or {}).get("Allow", "GET"))
-    else:
-        told = InvalidInputError("body", error.detail)
+        told = MethodNotAllowedError(request.method, _methods(path, (error.headers or {}).get("Allow", "")))
+    else:  # FastAPI's word for whatever json could make nothing of
+        told = InvalidInputError("body", "is not JSON in UTF-8", "one JSON object")
     return refusal_of(told).response()
+
+
+def _methods(path: str, declared: str) -> str:
+    """Return how an address may be asked, joined by commas: by HEAD, too, where GET has an end."""
+    methods = {method.strip() for method in declared.split(",")}
+    if "GET" in methods and not path.endswith("/stream"):
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))

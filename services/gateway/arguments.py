@@ -18,27 +18,53 @@ from services.core.model import EARLIEST, LATEST, Measure, slot_time
 _DURATION = r"^[1-9][0-9]{0,6}[smhd]$"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _TIME = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)",
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)",
     re.ASCII,
 )
+_LONGEST_SHOWN = 80
+
 METRIC_NAME = r"^[A-Z0-9][A-Z0-9_-]{0,31}:[A-Z0-9][A-Z0-9._-]{0,31}$"
+_EXCHANGE = r"^[A-Z0-9][A-Z0-9_-]{0,31}$"
+_NAME_OR_GLOB = rf"^({METRIC_NAME[1:-1]}|[A-Z0-9_.:*?-]{{0,64}}[*?][A-Z0-9_.:*?-]{{0,64}})$"
+RULE_NAME = r"^[A-Za-z0-9_-]{1,64}$"
+_SILENCE = r"^[0-9a-f]{16}$"
+_CURSOR = r"^[!-~]+$"
+
+FORMS = {
+    METRIC_NAME: "EXCHANGE:PAIR in capitals, such as KRAKEN:BTCUSD",
+    _EXCHANGE: "an exchange in capitals, such as KRAKEN",
+    _NAME_OR_GLOB: "a metric such as KRAKEN:BTCUSD, or a glob such as KRAKEN:*",
+    RULE_NAME: "up to 64 letters, digits, - and _, such as three-times-the-hour",
+    _SILENCE: "the id of a silence, 16 hexadecimal digits",
+    _CURSOR: "the id of an event, or no cursor at all",
+}
+"""What a text of each pattern looks like, for whoever has sent another."""
+
+
+def shown(value: object) -> str:
+    """Return a value as errors repeat it: whole, unless it is very long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _duration(value: object) -> dt.timedelta:
     if not isinstance(value, str) or not re.fullmatch(_DURATION[1:-1], value):
-        raise ValueError(f"{value!r} is not a duration such as 60s, 5m, 6h or 1d")
+        raise ValueError(f"{shown(value)} is not a duration such as 60s, 5m, 6h or 1d")
     return dt.timedelta(seconds=int(value[:-1]) * _UNITS[value[-1]])
 
 
 def _time(value: object) -> dt.datetime:
-    if not isinstance(value, str) or not _TIME.fullmatch(value):
-        raise ValueError(f"{value!r} is not a time such as 2026-11-24T12:00:00Z")
+    text = value.upper() if isinstance(value, str) else ""  # RFC 3339 allows for t and z
+    if not _TIME.fullmatch(text):
+        if _TIME.fullmatch(text.replace(" ", "+")):
+            raise ValueError(f"{shown(value)} is not a time: in an address the + of +01:00 is written %2B")
+        raise ValueError(f"{shown(value)} is not a time such as 2026-11-24T12:00:00Z")
     try:
-        moment = dt.datetime.fromisoformat(value).astimezone(dt.UTC)
+        moment = dt.datetime.fromisoformat(text).astimezone(dt.UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"{value!r} is not a time such as 2026-11-24T12:00:00Z") from None
+        raise ValueError(f"{shown(value)} is not a time such as 2026-11-24T12:00:00Z") from None
     if not slot_time(EARLIEST) <= moment <= slot_time(LATEST):
-        raise ValueError(f"{value!r} does not lie between 1970 and 2100")
+        raise ValueError(f"{shown(value)} does not lie between 1970 and 2100")
     return moment
 
 
@@ -64,11 +90,11 @@ MeasureName = Annotated[Measure, Path(description="What is measured.", openapi_e
 StartTime = Annotated[Time | None, Query(description="The first minute. Left out: 24 hours before the end.")]
 EndTime = Annotated[Time | None, Query(description="The minute after the last. Left out: the end of the newest.")]
 
-_NAME_OR_GLOB = rf"^({METRIC_NAME[1:-1]}|[A-Z0-9_.:*?-]{{0,64}}[*?][A-Z0-9_.:*?-]{{0,64}})$"
-_RULE = r"^[A-Za-z0-9_-]{1,64}$"
+ExchangeName = Annotated[str | None, Query(description="Only this exchange's, such as KRAKEN.", pattern=_EXCHANGE)]
+SilenceId = Annotated[str, Path(description="A silence's id.", pattern=_SILENCE)]
 
 RuleNames = Annotated[
-    tuple[Annotated[str, StringConstraints(pattern=_RULE)], ...],
+    tuple[Annotated[str, StringConstraints(pattern=RULE_NAME)], ...],
     Query(description="Only these rules, by name.", max_length=100),
 ]
 MetricNames = Annotated[
@@ -84,7 +110,7 @@ Delivery = Annotated[
 ]
 Cursor = Annotated[
     str | None,
-    Query(description="Go on after the event that had this id.", max_length=200, pattern="^[!-~]+$"),
+    Query(description="Go on after the event that had this id.", max_length=200, pattern=_CURSOR),
 ]
 LastEventId = Annotated[
     str | None,

@@ -16,28 +16,40 @@ LARGEST_BODY_BYTES = 256 * 1024
 
 
 class BodyLayer:
-    """Refuses a body that is too large, before it is in memory."""
+    """Takes a body before anybody reads it, and refuses one that is too large before it is in memory."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request; raises InvalidInputError for a body too large."""
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        left = LARGEST_BODY_BYTES - (int(declared) if declared.isdigit() else 0)
-        if left < 0:
+        headers = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"0")
+        if int(declared if declared.isdigit() else b"0") > LARGEST_BODY_BYTES:
             raise _too_large()
-        left = LARGEST_BODY_BYTES
+        if declared == b"0" and b"transfer-encoding" not in headers:
+            await self._app(scope, receive, send)
+            return
+        taken = [await _body(receive)]
 
-        async def counted() -> Message:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise _too_large()
+        async def taken_first() -> Message:
+            return taken.pop() if taken else await receive()
+
+        await self._app(scope, taken_first, send)
+
+
+async def _body(receive: Receive) -> Message:
+    """Return a whole body as one message, or that its sender has gone away."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > LARGEST_BODY_BYTES:
+            raise _too_large()
+        if message["type"] != "http.request":
             return message
-
-        await self._app(scope, counted, send)
+        if not message.get("more_body"):
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
 
 
 def _too_large() -> InvalidInputError:

@@ -36,6 +36,12 @@ class Dashboard(StaticFiles):
             return str(found), found.stat()
         return super().lookup_path(path)
 
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return a file; what is not there has no method that it could be asked by instead."""
+        if scope["method"] not in ("GET", "HEAD"):
+            await super().get_response(path, {**scope, "method": "HEAD"})
+        return await super().get_response(path, scope)
+
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:

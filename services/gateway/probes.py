@@ -9,14 +9,16 @@ from services.core.errors import NotReadyError
 
 router = APIRouter(include_in_schema=False)
 
+_METHODS = ["GET", "HEAD"]
 
-@router.get("/healthz")
+
+@router.api_route("/healthz", methods=_METHODS)
 async def healthz() -> Response:
     """Answer as long as the process can answer at all."""
-    return Response("ok\n", media_type="text/plain")
+    return _ok()
 
 
-@router.get("/readyz")
+@router.api_route("/readyz", methods=_METHODS)
 async def readyz(request: Request) -> Response:
     """Answer 200 until the gateway stops.
 
@@ -24,4 +26,8 @@ async def readyz(request: Request) -> Response:
     """
     if request.app.state.streams.stopping:
         raise NotReadyError("the gateway is stopping")
-    return Response("ok\n", media_type="text/plain")
+    return _ok()
+
+
+def _ok() -> Response:
+    return Response("ok\n", headers={"Cache-Control": "no-store"}, media_type="text/plain")

@@ -5,27 +5,28 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import tickwatch
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from services.core.errors import InvalidInputError
 from services.gateway import encoding, schemas
+from services.gateway.accepting import CSV, prefers_csv
 from services.gateway.arguments import (
     Delivery,
     Duration,
     EndTime,
+    ExchangeName,
     MeasureName,
     MetricName,
     MetricNames,
     MinSeverity,
     RuleNames,
+    SilenceId,
     StartTime,
     Time,
 )
 from services.gateway.known_route import KnownRoute
 from services.gateway.upstream import Upstream
-
-CSV = "text/csv"
 
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": schemas.ErrorBody, "description": "It went wrong."}}
 
@@ -49,9 +50,7 @@ def upstream_of(request: Request) -> Upstream:
 @router.get("/metrics", response_model=schemas.Metrics)
 async def list_metrics(
     request: Request,
-    exchange: Annotated[
-        str | None, Query(description="Only this exchange's, such as KRAKEN.", pattern=r"^[A-Z0-9][A-Z0-9_-]{0,31}$")
-    ] = None,
+    exchange: ExchangeName = None,
 ) -> Response:
     """List the metrics that have a point in the last 24 hours, by name."""
     listed = [metric async for metric in upstream_of(request).query.list_metrics(exchange)]
@@ -161,7 +160,7 @@ async def create_silence(request: Request, asked: schemas.SilenceRequest) -> Res
 @router.delete("/silences/{silence}", response_model=schemas.Nothing)
 async def expire_silence(
     request: Request,
-    silence: Annotated[str, Path(description="A silence's id.", pattern=r"^[0-9a-f]{16}$")],
+    silence: SilenceId,
 ) -> Response:
     """End a silence at once."""
     await upstream_of(request).alerts.expire_silence(silence)
@@ -186,13 +185,13 @@ async def explain_series(
 
 
 def answer(document: dict[str, Any]) -> Response:
-    """Return a document as a response."""
-    return Response(encoding.to_json(document), media_type="application/json")
+    """Return a document as a response, which only the layer that keeps answers lets others keep."""
+    return Response(encoding.to_json(document), headers={"Cache-Control": "no-store"}, media_type="application/json")
 
 
 def wants_csv(request: Request) -> bool:
-    """Whether the caller names CSV among what it accepts."""
-    return CSV in request.headers.get("accept", "")
+    """Whether the caller would rather have CSV."""
+    return prefers_csv(", ".join(request.headers.getlist("accept")))
 
 
 def _rule(asked: schemas.Rule) -> tickwatch.Rule:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.core.model import Measure
-from services.gateway.arguments import Duration, Time
+from services.gateway.arguments import RULE_NAME, Duration, Time
 
 Severity = Literal["info", "warning", "critical"]
 _TIME = "2026-11-24T12:00:00Z"
@@ -170,7 +170,7 @@ class Frozen(_Body):
 class Rule(_Body):
     """What counts as a breach: one of ratio, threshold, missing and frozen."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["volume-burst"])
+    name: str = Field(pattern=RULE_NAME, examples=["volume-burst"])
     selector: Selector = Selector()
     severity: Severity | None = None
     labels: Annotated[dict[str, Text], Field(max_length=100)] = {}

@@ -97,21 +97,56 @@ async def test_bad_bodies(body: Any, field: str) -> None:
     assert violations[0]["field"] == field
 
 
+POINTS = "/v1/points/stream"
+ZONED, NAKED = "2026-11-24T12:00:00+01:00", "2026-11-24T12:00:00 01:00"
+MEASURES = "'price', 'volume', 'change_absolute', 'change_percentage' or 'volume_1m'"
+
+
 @pytest.mark.parametrize(
-    ("body", "kind", "words"),
+    ("address", "field", "message"),
     [
-        ('{"rule_name": "a"}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
-        ("{nope", "application/json", "body: is not JSON: Expecting property name"),
-        ('{"rule": {"name": "b", "ratio": {"faktor": 1}}}', "application/json", "is no field here"),
+        (
+            "/v1/metrics/a:b/price/history",
+            "metric",
+            "'a:b' does not fit (EXCHANGE:PAIR in capitals, such as KRAKEN:BTCUSD)",
+        ),
+        ("/v1/metrics/SIM:BTC%2FUSD/price/history", "path", "has a / in a name (KRAKEN:BTCUSD for BTC/USD, for one)"),
+        ("/v1/metrics?exchange=sim", "exchange", "'sim' does not fit (an exchange in capitals, such as KRAKEN)"),
+        (
+            "/v1/breaches?metrics=A:A,A:B",
+            "metrics",
+            "'A:A,A:B' does not fit (several are given as metrics=…&metrics=…)",
+        ),
+        (
+            "/v1/breaches?rules=a.b",
+            "rules",
+            "'a.b' does not fit (up to 64 letters, digits, - and _, such as three-times-the-hour)",
+        ),
+        ("/v1/points/stream?cursor=", "cursor", "'' does not fit (the id of an event, or no cursor at all)"),
+        ("/v1/rankings/prize", "measure", f"'prize' is not known here ({MEASURES})"),
+        (f"{POINTS}?measures=a,b", "measures", "'a,b' is not known here (several are given as measures=…&measures=…)"),
+        ("/v1/breaches?min_severity=X", "min_severity", "'X' is not known here ('info', 'warning' or 'critical')"),
+        (
+            f"{HISTORY}?start_time={ZONED}",
+            "start_time",
+            f"{NAKED!r} is not a time: in an address the + of +01:00 is written %2B",
+        ),
+        (
+            f"{HISTORY}?start_time={'x' * 5000}",
+            "start_time",
+            f"'{'x' * 79}… is not a time such as 2026-11-24T12:00:00Z",
+        ),
+        (f"{HISTORY}?start_time=-1h", "start_time", "'-1h' is not a time such as 2026-11-24T12:00:00Z"),
+        ("/v1/metrics/SIM:AAA/price/explanation", "rule", "is missing"),
+        ("/v1/metrics?since=1h", "since", "is no parameter of this address (known here: exchange)"),
     ],
 )
-async def test_what_is_wrong_with_a_body_is_said_in_words_that_help(body: str, kind: str, words: str) -> None:
-    """Above all where curl has sent JSON as the form that it takes everything for."""
+async def test_refusals_say_what_would_be_right(address: str, field: str, message: str) -> None:
+    """In a person's words, and never by a regular expression alone."""
     async with serve(make_store(make_market(["SIM:AAA"]))) as gateway:
-        answer = await gateway.http.post("/v1/rules:test", content=body, headers={"Content-Type": kind})
+        answer = await gateway.http.get(address)
 
-    assert answer.status_code == 400
-    assert words in answer.json()["error"]["message"]
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, f"{field}: {message}")
 
 
 async def test_a_body_that_is_too_large() -> None:
@@ -127,6 +162,7 @@ async def test_a_body_that_is_too_large() -> None:
         answers = [await gateway.http.post("/v1/rules:test", content=body, headers=headers) for body in given]
 
     assert [reason(answer) for answer in answers] == ["INVALID_FIELD"] * 2
+    assert {answer.json()["error"]["message"] for answer in answers} == {"body: is too large (at most 262144 bytes)"}
 
 
 async def test_nobody_behind_the_gateway() -> None:

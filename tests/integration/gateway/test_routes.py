@@ -47,6 +47,25 @@ async def test_a_part_of_a_history() -> None:
     assert highest == same.json()
 
 
+async def test_times_as_others_write_them() -> None:
+    """RFC 3339 allows for small letters, fractions of a second as protobuf writes them, and other zones."""
+    start = slot_time(LAST - 59)
+    spellings = [
+        f"{start:%Y-%m-%dT%H:%MZ}",
+        f"{start:%Y-%m-%dt%H:%M:%Sz}",
+        f"{start:%Y-%m-%dT%H:%M:%S}.000000000Z",
+        f"{start:%Y-%m-%dT%H:%M:%S}-00:00",
+        f"{slot_time(LAST + 1):%Y-%m-%dT%H:%M:%S}+01:00",
+    ]
+    async with serve(make_store(make_market(["SIM:AAA"]))) as gateway:
+        answers = [
+            await gateway.http.get("/v1/metrics/SIM:AAA/price/history", params={"start_time": spelling})
+            for spelling in spellings
+        ]
+
+    assert {answer.json()["start_time"] for answer in answers} == {utc(LAST - 59)}
+
+
 async def test_history_as_csv() -> None:
     """`Accept: text/csv` gives a line a minute, in the columns of `tickwatch history --output csv`."""
     market = make_market(["SIM:AAA"], holes=0.1)
