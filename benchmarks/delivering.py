@@ -33,6 +33,7 @@ from services.core.catalog.base import FixedCatalog, Market
 from services.core.catalog.rule_source import FixedRules
 from services.core.clock import ManualClock
 from services.core.model import Measure, Outcome, Points, Quality, Run, Series, Slot, last_complete_slot
+from services.core.rpc.serving import Serving
 from services.core.rules import DEFAULT_RULES
 from services.core.store.memory import MemoryMetricStore
 from services.core.store.opening import open_store
@@ -80,7 +81,7 @@ async def _latency(slots: int, report: Report) -> None:
         for slot in range(end - _HISTORY_SLOTS, end + 1):
             store.write(_slot_of_points(slot))
         opened = open_alerter(
-            store=store, rules=rules, clock=clock, listen="127.0.0.1:0", poll_interval_seconds=POLL_SECONDS
+            Serving(listen="127.0.0.1:0"), store=store, rules=rules, clock=clock, poll_interval_seconds=POLL_SECONDS
         )
         async with opened as server, tickwatch.AlertClient(server.address) as client:
             await server.ready()
@@ -221,9 +222,8 @@ async def _serve_log(orders: Connection, streams: int) -> None:
     log.append(None, (), Checkpoint(end, state))
     clock = ManualClock((now + 1) * 60.0)
     rules = RuleBook(FixedRules(), FixedCatalog(), clock)
-    async with open_alert_server(
-        store=store, rules=rules, clock=clock, listen="127.0.0.1:0", max_streams=streams
-    ) as server:
+    serving = Serving(listen="127.0.0.1:0", max_streams=streams)
+    async with open_alert_server(serving, store=store, rules=rules, clock=clock) as server:
         await server.ready()
         orders.send(server.address)
         while count := await asyncio.to_thread(orders.recv):

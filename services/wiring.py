@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from services.collector.exchanges.base import ExchangeOptions
 from services.core.alerter_settings import WebhookSettings
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a collector's run need not load what only the alerter uses
     from services.alerter.rules.status_writing import Reported
     from services.core.catalog.cluster import Cluster
     from services.core.catalog.rule_source import RuleSource
+    from services.core.rpc.serving import Serving
 
 
 def open_store(settings: Settings) -> MetricStore:
@@ -110,22 +111,11 @@ def collector_arguments(settings: Settings) -> dict[str, Any]:
     }
 
 
-def query_arguments(settings: Settings, listen: str | None = None) -> dict[str, Any]:
-    """What `services.query.server.open_query_server` takes.
-
-    Page tokens are keyed by what all servers of one store share, so that any of them takes another's.
-    """
-    from services.securing import protection
-
-    address = listen or settings.query.listen
+def query_arguments(settings: Settings, listen: str | None = None, *, reuse_port: bool = False) -> dict[str, Any]:
+    """What `services.query.server.open_query_server` takes; `reuse_port` where several processes listen there."""
     return {
-        "listen": address,
+        "serving": _serving(settings, "query", listen or settings.query.listen, reuse_port=reuse_port),
         "poll_interval_seconds": settings.query.poll_interval_seconds,
-        "drain_seconds": settings.query.drain_seconds,
-        "max_streams": settings.query.max_streams,
-        "reflection": settings.query.reflection,
-        "protection": protection(settings, "query", address),
-        "page_token_key": _page_token_key(settings),
     }
 
 
@@ -147,7 +137,6 @@ def alerter_arguments(
     from services.core.catalog.rule_source import FileRules, FixedRules
     from services.core.catalog.rules_file import read_rules
     from services.core.clock import SystemClock
-    from services.securing import protection
 
     alerter, clock = settings.alerter, SystemClock()
     if rules is None and alerter.rules == IN_CLUSTER:
@@ -158,7 +147,6 @@ def alerter_arguments(
         )
     if rules is None:
         rules = FixedRules() if alerter.rules is None else FileRules(alerter.rules, read_rules)
-    address = listen or alerter.listen
     heartbeat = alerter.heartbeat
     return {
         "rules": RuleBook(rules, catalog or open_catalog(settings), clock),
@@ -168,14 +156,9 @@ def alerter_arguments(
         "clock": clock,
         "leadership": leadership,
         "reported": reported,
-        "listen": address,
+        "serving": _serving(settings, "alerter", listen or alerter.listen),
         "poll_interval_seconds": alerter.poll_interval_seconds,
         "missing_grace_seconds": alerter.grace_seconds,
-        "drain_seconds": alerter.drain_seconds,
-        "max_streams": alerter.max_streams,
-        "reflection": alerter.reflection,
-        "protection": protection(settings, "alerter", address),
-        "page_token_key": _page_token_key(settings),
     }
 
 
@@ -192,6 +175,28 @@ def _receiver(name: str, webhook: WebhookSettings) -> Receiver:
         episodes_only=webhook.delivery == "episodes",
         timeout_seconds=webhook.timeout_seconds,
         retry_seconds=webhook.retry_seconds,
+    )
+
+
+def _serving(
+    settings: Settings, role: Literal["query", "alerter"], listen: str, *, reuse_port: bool = False
+) -> Serving:
+    """Return how a role that listens there serves; raises InvalidSettingError as `protection` does.
+
+    Page tokens are keyed by what all servers of one store share, so that any of them takes another's.
+    """
+    from services.core.rpc.serving import Serving
+    from services.securing import protection
+
+    own = settings.query if role == "query" else settings.alerter
+    return Serving(
+        listen=listen,
+        drain_seconds=own.drain_seconds,
+        max_streams=own.max_streams,
+        reflection=own.reflection,
+        reuse_port=reuse_port,
+        protection=protection(settings, role, listen),
+        page_token_key=_page_token_key(settings),
     )
 
 

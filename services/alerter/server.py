@@ -9,10 +9,8 @@ evaluation and notification for as long as this process leads.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -31,130 +29,59 @@ from services.alerter.servicer import SERVICE, AlertServicer
 from services.alerter.servicer_notifying import NotifyingMethods
 from services.alerter.servicer_rules import RuleMethods
 from services.alerter.streams.following import BEHIND_SECONDS, BreachBroadcast, LogFollower
-from services.core.broadcasting import QUEUE_BATCHES
 from services.core.clock import Clock, SystemClock
-from services.core.rpc.access import OPEN, Protection
-from services.core.rpc.interceptors import StreamLimit
-from services.core.rpc.paging import PageTokens
+from services.core.rpc.running import RunningRole
 from services.core.rpc.server import RpcServer
+from services.core.rpc.serving import Serving
 from services.core.store.base import MetricStore
 from services.core.store.gate import StoreGate
-from services.core.streaming import WatchTimes
 from services.core.telemetry import AlertStreamMetrics, EvaluationMetrics, NotifierMetrics, ResourceMetrics
 
 
-class AlertServer:
-    """A running AlertService."""
+class AlertServer(RunningRole):
+    """A running AlertService; it is ready once evaluation has caught up."""
 
     def __init__(self, rpc: RpcServer, follower: LogFollower, broadcast: BreachBroadcast, tally: BreachTally) -> None:
-        self._rpc = rpc
+        super().__init__(rpc, follower.caught_up, broadcast.close)
         self._follower = follower
         self.broadcast = broadcast
         self.tally = tally
-        self._stopped = asyncio.Event()
-
-    @property
-    def address(self) -> str:
-        """HOST:PORT to connect to."""
-        return self._rpc.address
-
-    @property
-    def port(self) -> int:
-        """The port it listens on, also where the machine has chosen it."""
-        return self._rpc.port
-
-    @property
-    def health_port(self) -> int | None:
-        """The port where health alone answers, in plain text; None where there is none."""
-        return self._rpc.health_port
-
-    @property
-    def serving(self) -> bool:
-        """Whether the health says SERVING."""
-        return self._rpc.health.serving
-
-    @property
-    def health_watchers(self) -> int:
-        """How many watch the health."""
-        return self._rpc.health.watcher_count
 
     def poke(self) -> None:
         """Have the log read at once, because it has just been appended to; from any thread."""
         self._follower.poke()
 
-    async def ready(self) -> None:
-        """Return once evaluation has caught up; raises StoreRefusedError when the store refuses to be read."""
-        await asyncio.shield(asyncio.wrap_future(self._follower.caught_up))
-
-    async def wait(self) -> None:
-        """Return when it has been drained."""
-        await self._stopped.wait()
-
-    async def drain(self) -> None:
-        """Stop without losing an accepted call: NOT_SERVING, drain delay, streams end with a cursor, grace."""
-        await self._rpc.drain(self.broadcast.close)
-        self._stopped.set()
-
 
 @asynccontextmanager
 async def open_alert_server(
+    serving: Serving,
     *,
     store: MetricStore,
     rules: RuleBook,
     silences: Silences | None = None,
-    listen: str = "127.0.0.1:50052",
     clock: Clock | None = None,
     registry: CollectorRegistry | None = None,
     poll_interval_seconds: float = 1.0,
     behind_seconds: float = BEHIND_SECONDS,
-    drain_seconds: float = 0.0,
-    grace_seconds: float = 10.0,
-    max_workers: int = 8,
-    max_streams: int = 1024,
-    queue_batches: int = QUEUE_BATCHES,
-    watch_times: WatchTimes | None = None,
-    reflection: bool = True,
-    reuse_port: bool = False,
-    protection: Protection = OPEN,
-    page_token_key: bytes | None = None,
 ) -> AsyncIterator[AlertServer]:
     """Serve a store's log of breaches; on exit drain, unless that was done before.
 
     `rules` are those that are told of and tried out; whoever evaluates should have the same. `silences` may be given
-    where somebody in this process asks them too. `listen` is HOST:PORT, port 0 leaves it to the machine.
-    `poll_interval_seconds` is how often the log is asked for what others have appended. The health turns when
-    evaluation, or the reading of the log, is more than `behind_seconds` behind the clock. `drain_seconds` is how long
-    calls are still taken after the health has turned, as long as balancers need to see it; `grace_seconds` how long
-    open calls may take to end. `max_streams` limits WatchBreaches streams; `queue_batches` is how many polls with news
-    a stream may fall behind. `page_token_key` (16 to 64 bytes) has to be the same for all servers behind one name;
-    without one, tokens are good for this process alone.
-
-    `protection` says who may call, and how much; by default everybody may.
+    where somebody in this process asks them too. `poll_interval_seconds` is how often the log is asked for what others
+    have appended. The health turns when evaluation, or the reading of the log, is more than `behind_seconds` behind
+    the clock.
 
     Raises InvalidSettingError for an address that cannot be listened on. The store stays the caller's to close.
     """
     clock = clock or SystemClock()
     registry = registry or CollectorRegistry()
-    times = watch_times or WatchTimes()
     metrics = AlertStreamMetrics(registry)
     log = store.breach_log
     silences = silences or Silences(log, clock)
-    gate = StoreGate(store.url, permits=max(1, max_workers // 2))
-    broadcast = BreachBroadcast(metrics.dropped_subscribers.inc, capacity=queue_batches)
+    gate = StoreGate(store.url, permits=serving.store_permits)
+    broadcast = BreachBroadcast(metrics.dropped_subscribers.inc, capacity=serving.queue_batches)
     async with AsyncExitStack() as stack:
-        rpc = RpcServer(
-            listen=listen,
-            services=(SERVICE,),
-            registry=registry,
-            clock=clock,
-            max_workers=max_workers,
-            reflection=reflection,
-            longest_stream_seconds=times.longest_seconds * 1.1,
-            drain_seconds=drain_seconds,
-            grace_seconds=grace_seconds,
-            reuse_port=reuse_port,
-            protection=protection,
-        )
+        rpc = RpcServer(serving, services=(SERVICE,), registry=registry, clock=clock)
         tally = BreachTally()
         follower = LogFollower(
             log,
@@ -167,19 +94,19 @@ async def open_alert_server(
             poll_interval_seconds=poll_interval_seconds,
             behind_seconds=behind_seconds,
         )
-        tokens = PageTokens(page_token_key or secrets.token_bytes(32))
+        tokens = serving.page_tokens()
         evidence = Evidence(reader=store, log=log, gate=gate, rules=rules, silences=silences, tally=tally, clock=clock)
         servicer = AlertServicer(
             log=log,
             follower=follower,
             broadcast=broadcast,
             gate=gate,
-            times=times,
+            times=serving.watch_times,
             tokens=tokens,
             rules=RuleMethods(evidence, follower),
             notifying=NotifyingMethods(silences, DeadLetters(log, clock), gate, tokens),
         )
-        rpc.add_service(SERVICE, servicer.handlers(rpc, StreamLimit(max_streams, protection.max_streams_per_client)))
+        rpc.add_service(SERVICE, servicer.handlers(rpc, serving.stream_limit()))
         metrics.behind_seconds.set_function(lambda: follower.behind_seconds)
         metrics.follower_lag_seconds.set_function(lambda: follower.lag_seconds)
         server = AlertServer(rpc, follower, broadcast, tally)
@@ -192,6 +119,7 @@ async def open_alert_server(
 
 @asynccontextmanager
 async def open_alerter(
+    serving: Serving,
     *,
     store: MetricStore,
     rules: RuleBook,
@@ -203,15 +131,13 @@ async def open_alerter(
     registry: CollectorRegistry | None = None,
     poll_interval_seconds: float = 1.0,
     missing_grace_seconds: float = GRACE_SECONDS,
-    **serving: Any,  # noqa: ANN401 - passed on as it is
 ) -> AsyncIterator[AlertServer]:
     """Serve a store's log of breaches, and evaluate `rules` and notify for as long as this process leads.
 
     `receivers` get events by webhook, `switch` a sign of life while evaluation keeps up. `leadership` decides who
     leads, None: always this process. `reported` are resources whose status the leader keeps. `poll_interval_seconds`
     is how often the store is asked for points, and the log for what others have appended; `missing_grace_seconds` how
-    long after a slot's end its points may come before they count as missing. `serving` is what else `open_alert_server`
-    takes.
+    long after a slot's end its points may come before they count as missing.
 
     On exit another may lead at once, while the streams here are still ending. Raises what `open_alert_server` raises.
     """
@@ -221,13 +147,13 @@ async def open_alerter(
     log = store.breach_log
     silences = Silences(log, clock)
     opened = open_alert_server(
+        serving,
         store=store,
         rules=rules,
         silences=silences,
         clock=clock,
         registry=registry,
         poll_interval_seconds=poll_interval_seconds,
-        **serving,
     )
     async with opened as server:
         notifier = Notifier(

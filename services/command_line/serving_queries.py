@@ -53,16 +53,13 @@ async def _serve(settings: Settings, address: str, number: int) -> int:
     """Serve as process `number`; number 0 starts the others and watches them."""
     wiring.configure_logs(settings)
     registry = CollectorRegistry()
-    count = settings.query.processes
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(stop_signals())
         store = stack.enter_context(wiring.open_store(settings))
         if settings.metrics.listen:
             stack.enter_context(serve_metrics(_beside(settings.metrics.listen, number), registry))
-        arguments = wiring.query_arguments(settings, address)
-        server = await stack.enter_async_context(
-            open_query_server(reader=store, registry=registry, reuse_port=count > 1, **arguments)
-        )
+        arguments = wiring.query_arguments(settings, address, reuse_port=settings.query.processes > 1)
+        server = await stack.enter_async_context(open_query_server(reader=store, registry=registry, **arguments))
         others: list[BaseProcess] = []
         if number == 0:
             others = stack.enter_context(_others(settings, address))

@@ -32,7 +32,7 @@ from services.core.clock import ManualClock
 from services.core.model import Measure, Slot
 from services.core.rules import DEFAULT_RULES
 from services.core.store.base import BreachLog, MetricStore
-from tests.support.query import LAST, NOW
+from tests.support.query import LAST, NOW, apart
 
 Stream: TypeAlias = "grpc.aio.UnaryStreamCall[wire.WatchBreachesRequest, wire.WatchBreachesResponse]"
 
@@ -157,8 +157,8 @@ async def serve(store: MetricStore, **options: Any) -> AsyncIterator[AlertServic
     source = options.pop("rules", DEFAULT_RULES)
     source = source if isinstance(source, RuleSource) else FixedRules(source)
     rules = RuleBook(source, FixedCatalog(*options.pop("markets", ())), clock)
-    settings = {"listen": "127.0.0.1:0", "poll_interval_seconds": 0.01, "grace_seconds": 2.0, **options}
-    async with open_alert_server(store=store, rules=rules, clock=clock, **settings) as server:
+    serving, settings = apart(options)
+    async with open_alert_server(serving, store=store, rules=rules, clock=clock, **settings) as server:
         if wait:
             async with asyncio.timeout(20):
                 await server.ready()

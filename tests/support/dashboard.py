@@ -40,6 +40,7 @@ from services.core.model import (
     last_complete_slot,
 )
 from services.core.rpc.access import OPEN, Protection
+from services.core.rpc.serving import Serving
 from services.core.store.memory import MemoryMetricStore
 from services.core.telemetry import EvaluationMetrics
 from services.gateway.server import open_gateway
@@ -125,14 +126,7 @@ class Desk:
             stack.push_async_callback(self.stop_query)
             await self.start_query()
             alerter = await stack.enter_async_context(
-                open_alerter(
-                    store=self.store,
-                    rules=rules,
-                    listen=alerts,
-                    poll_interval_seconds=0.05,
-                    grace_seconds=1,
-                    protection=self._protection,
-                )
+                open_alerter(self._serving(alerts), store=self.store, rules=rules, poll_interval_seconds=0.05)
             )
             await stack.enter_async_context(
                 open_gateway(listen=http, query=query, alerts=alerts, **{"grace_seconds": 1.0, **gateway})
@@ -150,16 +144,13 @@ class Desk:
         """Serve queries, as `start` does among others."""
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(
-                open_query_server(
-                    reader=self.store,
-                    listen=self._addresses[0],
-                    poll_interval_seconds=0.05,
-                    grace_seconds=1,
-                    protection=self._protection,
-                )
+                open_query_server(self._serving(self._addresses[0]), reader=self.store, poll_interval_seconds=0.05)
             )
             await server.ready()
             self._query = stack.pop_all()
+
+    def _serving(self, listen: str) -> Serving:
+        return Serving(listen=listen, grace_seconds=1, protection=self._protection)
 
     async def stop_query(self) -> None:
         """Let the gateway stand without a query service."""

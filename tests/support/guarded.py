@@ -15,6 +15,7 @@ from services.core.rpc import interceptors
 from services.core.rpc.access import Protection
 from services.core.rpc.interceptors import Context, Handler, Meter, StreamLimit
 from services.core.rpc.server import RpcServer
+from services.core.rpc.serving import Serving
 from services.core.rpc.tls import TlsFiles
 from tests.support.certificates import Authority, Pair
 from tests.support.query import NOW
@@ -42,11 +43,10 @@ async def every_method(protection: Protection) -> AsyncIterator[RpcServer]:
     """Serve every method of the contract: each answers with an empty message, a stream with two."""
     services = sorted({path.split("/")[1] for path in STREAMING})
     rpc = RpcServer(
-        listen="127.0.0.1:0",
+        Serving(listen="127.0.0.1:0", protection=protection),
         services=tuple(services),
         registry=CollectorRegistry(),
         clock=ManualClock(NOW),
-        protection=protection,
     )
     for service in services:
         handlers: dict[str, Handler] = {}

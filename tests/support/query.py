@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from tickwatch.v1 import query_pb2_grpc
 from services.core.clock import ManualClock
 from services.core.model import DAY_SLOTS, Floats, Measure, Outcome, Points, Quality, Run, Series, Slot, Window
 from services.core.rpc.paging import PageTokens
+from services.core.rpc.serving import Serving
 from services.core.rpc.status import REASONS
 from services.core.store.base import MetricWriter
 from services.core.store.gate import StoreGate
@@ -177,13 +179,24 @@ class Service(NamedTuple):
     clock: ManualClock
 
 
+def apart(options: dict[str, Any]) -> tuple[Serving, dict[str, Any]]:
+    """Return how to serve, on a free port and with little patience, and what is a role's own: polls every 10 ms."""
+    shared = {each.name for each in dataclasses.fields(Serving)}
+    of_serving = {name: value for name, value in options.items() if name in shared}
+    own = {name: value for name, value in options.items() if name not in shared}
+    return (
+        Serving(**{"listen": "127.0.0.1:0", "grace_seconds": 2.0, **of_serving}),
+        {"poll_interval_seconds": 0.01, **own},
+    )
+
+
 @asynccontextmanager
 async def serve(reader: Any, **options: Any) -> AsyncIterator[Service]:
     """Serve a store on a free port until the context ends, following it every 10 ms; `wait` for it to be loaded."""
     clock = options.pop("clock", None) or ManualClock(NOW)
     wait = options.pop("wait", True)
-    settings = {"listen": "127.0.0.1:0", "poll_interval_seconds": 0.01, "grace_seconds": 2.0, **options}
-    async with open_query_server(reader=reader, clock=clock, **settings) as server:
+    serving, settings = apart(options)
+    async with open_query_server(serving, reader=reader, clock=clock, **settings) as server:
         if wait:
             await server.ready()
         async with grpc.aio.insecure_channel(server.address) as channel:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from services.core.clock import SystemClock
 from services.core.model import DAY_SLOTS, Measure, Series, SeriesColumns, Slot, Window, last_complete_slot
+from services.core.rpc.serving import Serving
 from services.core.store.memory import MemoryMetricStore
 from services.query.server import open_query_server
 from tests.support.query import make_market, record_run
@@ -39,9 +40,8 @@ async def main() -> None:
     end = Slot(last_complete_slot(clock.now()) + 1)
     store.write(make_market(["SIM:AAA"], end=end, slots=2 * DAY_SLOTS, measures=[Measure.PRICE]).points())
     record_run(store, Slot(end - 1))
-    async with open_query_server(
-        reader=store, listen="127.0.0.1:0", registry=registry, drain_seconds=0.3, grace_seconds=5
-    ) as server:
+    serving = Serving(listen="127.0.0.1:0", drain_seconds=0.3, grace_seconds=5)
+    async with open_query_server(serving, reader=store, registry=registry) as server:
         await server.ready()
         sys.stdout.write(f"{server.port}\n")
         sys.stdout.flush()

@@ -21,11 +21,11 @@ from services.core.clock import Clock
 from services.core.errors import InvalidSettingError, MethodUnknownError
 from services.core.rpc import health as health_service
 from services.core.rpc import interceptors
-from services.core.rpc.access import OPEN, Protection
 from services.core.rpc.convert import from_wire_message
 from services.core.rpc.health import Health
 from services.core.rpc.interceptors import BIDI_STREAM, Context, Handler, Meter, StreamLimit, StreamThreads
 from services.core.rpc.metrics import rpc_metrics
+from services.core.rpc.serving import Serving
 from services.core.rpc.status import to_grpc_status
 from services.core.rpc.tls import ServerCertificates
 from services.core.telemetry import parse_listen
@@ -60,47 +60,37 @@ class RpcServer:
     """A server that is NOT_SERVING until `health` says otherwise.
 
     Construct, `add_service`, `start`; `drain` ends it gracefully and `close` at once, either may be called twice.
-    `protection` says who may call, and how much. Raises InvalidSettingError for an address that cannot be listened on
-    and for files that are no good.
+    Raises InvalidSettingError for an address that cannot be listened on and for files that are no good.
     """
 
     health_port: int | None = None
     """The port where health alone answers, in plain text; None where there is none."""
 
     def __init__(
-        self,
-        *,
-        listen: str,
-        services: tuple[str, ...],
-        registry: CollectorRegistry,
-        clock: Clock,
-        max_workers: int = 8,
-        reflection: bool = True,
-        longest_stream_seconds: float = 1980.0,
-        drain_seconds: float = 0.0,
-        grace_seconds: float = 10.0,
-        reuse_port: bool = False,
-        protection: Protection = OPEN,
+        self, serving: Serving, *, services: tuple[str, ...], registry: CollectorRegistry, clock: Clock
     ) -> None:
+        protection = serving.protection
         self.metrics = rpc_metrics(registry)
         self.health = Health(services)
         self.threads = StreamThreads("tickwatch-stream")
         self._clock = clock
-        self._drain_seconds = drain_seconds
-        self._grace_seconds = grace_seconds
-        self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="tickwatch-rpc")
+        self._drain_seconds = serving.drain_seconds
+        self._grace_seconds = serving.grace_seconds
+        self._pool = ThreadPoolExecutor(serving.max_workers, thread_name_prefix="tickwatch-rpc")
         self._probes = ThreadPoolExecutor(2, thread_name_prefix="tickwatch-probe")
         self._access = protection.access
         self._ending: asyncio.Task[None] | None = None
         self._closed = False
-        options = server_options(longest_stream_seconds=longest_stream_seconds, reuse_port=reuse_port)
+        options = server_options(
+            longest_stream_seconds=serving.longest_connection_seconds, reuse_port=serving.reuse_port
+        )
         self._server = grpc.server(self._pool, options=options, maximum_concurrent_rpcs=protection.max_calls)
         # A server of its own: neither the limit of calls nor TLS stands between a probe and its answer.
         self._health_server = grpc.server(self._probes, options=options) if protection.health_listen else None
         handlers = self.health.handlers(self.metrics, self._probes)
         try:
             credentials = ServerCertificates(protection.tls).credentials() if protection.tls else None
-            self.host, self.port = _listen(self._server, listen, "listen", credentials)
+            self.host, self.port = _listen(self._server, serving.listen, "listen", credentials)
             if self._health_server is not None and protection.health_listen is not None:
                 _, self.health_port = _listen(self._health_server, protection.health_listen, "health_listen")
                 self._health_server.add_registered_method_handlers(health_service.SERVICE, handlers)
@@ -109,7 +99,7 @@ class RpcServer:
             self._close_pools()
             raise
         self.add_service(health_service.SERVICE, handlers)
-        if reflection:
+        if serving.reflection:
             self._add_reflection(services)
 
     @property

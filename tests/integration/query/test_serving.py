@@ -29,6 +29,7 @@ from services.core.clock import ManualClock
 from services.core.errors import InvalidSettingError
 from services.core.model import DAY_SLOTS, Measure, Series
 from services.core.rpc import server as rpc_server
+from services.core.rpc.serving import Serving
 from services.core.streaming import WatchTimes
 from services.core.telemetry import serve_metrics
 from services.query.server import open_query_server
@@ -343,10 +344,10 @@ async def test_a_taken_port_is_named() -> None:
     """A server that cannot listen says where, and leaves no thread."""
     async with serve(make_store()) as service:
         with pytest.raises(InvalidSettingError, match=f"cannot listen on 127.0.0.1:{service.server.port}"):
-            async with open_query_server(reader=make_store(), listen=service.server.address):
+            async with open_query_server(Serving(listen=service.server.address), reader=make_store()):
                 pass
         with pytest.raises(InvalidSettingError, match="HOST:PORT, as in"):
-            async with open_query_server(reader=make_store(), listen="localhost"):
+            async with open_query_server(Serving(listen="localhost"), reader=make_store()):
                 pass
 
 
