@@ -42,13 +42,20 @@ EXIT_FAILED, EXIT_USAGE, EXIT_STORE = 1, 2, 3
     examples=["tickwatch up", "tickwatch rank price", "tickwatch history --help"],
 )
 @click.option("--config", type=FILE, help="Settings file; else TICKWATCH_CONFIG or ./tickwatch.yaml.")
-@click.option("--store", metavar="URL", help="sqlite:PATH or influxdb+http://HOST:8086/ORG/BUCKET.")
+@click.option(
+    "--store",
+    metavar="URL",
+    help="sqlite:PATH, memory: or influxdb+http://HOST:8086/ORG/BUCKET; else store of the settings.",
+)
 @click.version_option(package_name="tickwatch")
 @click.pass_context
 def cli(context: click.Context, config: Path | None, store: str | None) -> None:
-    """Sample crypto exchanges every minute; answer what happened in the last 24 hours.
+    """Sample crypto exchanges every minute; answer what happened in the last 24 hours; tell what broke a rule.
 
     Start with `tickwatch up`: it runs everything in one process.
+
+    Exit codes: 0 done, 1 failed in part or not answered, 2 what was typed or set is wrong, 3 the store, or the cluster,
+    is out of reach.
     """
     context.obj = Context(config, store)
     if os.environ.get("NO_COLOR"):  # https://no-color.org
@@ -69,7 +76,9 @@ for commands in (roles, questions, alerts, rules):
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Write what a shell has to read to complete commands, options, metrics and measures.
+    """Write what a shell reads to complete what is typed.
+
+    Commands, options and their values, measures, and the metrics of the catalog; no server is asked.
 
     bash: eval "$(tickwatch completion bash)" in ~/.bashrc. zsh: the same in ~/.zshrc, after compinit. fish: write it to
     ~/.config/fish/completions/tickwatch.fish.

@@ -46,9 +46,15 @@ def _filters(command: _Command) -> _Command:
     """Add the options that narrow both the stream and the list."""
     options = (
         click.option("--rule", "rules", multiple=True, help="Only this rule; may be given again."),
-        click.option("--metric", "metrics", multiple=True, help="Only this metric, or glob as in 'KRAKEN:*'."),
+        click.option(
+            "--metric", "metrics", multiple=True, help="Only this metric, or glob as in 'KRAKEN:*'; may be given again."
+        ),
         click.option("--severity", type=click.Choice(_SEVERITIES), help="Only this severity and above."),
-        click.option("--episodes", is_flag=True, help="Only what changes an episode: opened, stale, resolved."),
+        click.option(
+            "--episodes",
+            is_flag=True,
+            help="Only what changes an episode: opened, stale, resolved, and withdrawals of these.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -144,7 +150,10 @@ def breaches(
     *,
     episodes: bool,
 ) -> None:
-    """List the breaches of the past, the newest first."""
+    """List the breaches of the past, the last found first.
+
+    Late breaches and withdrawals are among them. Without --since and --start it goes back as far as the log: 30 days.
+    """
     from services.command_line.printing_alerts import print_breaches
 
     refuse_two_starts(since, start)
@@ -168,11 +177,11 @@ def breaches(
         "tickwatch silence --metric 'KRAKEN:*' --for 30m",
     ],
 )
-@click.option("--rule", "rules", multiple=True, help="These rules, by name or glob; else all. May be given again.")
+@click.option("--rule", "rules", multiple=True, help="These rules, by name or glob; else all.")
 @click.option("--exchange", "exchanges", multiple=True, help="These exchanges, by name or glob; else all.")
 @click.option("--metric", "metrics", multiple=True, help="These metrics, by name or glob as in 'KRAKEN:*'; else all.")
 @click.option("--measure", "measures", multiple=True, help="These measures, by name or glob; else all.")
-@click.option("--for", "length", type=DURATION, metavar="DURATION", help="For how long, as in 2h; at most 30d.")
+@click.option("--for", "length", type=DURATION, metavar="DURATION", help="For how long, as in 2h; from 1m to 30d.")
 @click.option("--comment", default="", help="Why, for whoever wonders.")
 @click.option("--expire", metavar="ID", help="End this silence now.")
 @alerts_option
@@ -186,9 +195,11 @@ def silence(
     expire: str | None,
     alerts: str,
 ) -> None:
-    """Keep a selection of breaches from being notified for a while; without options, list what is silenced.
+    """Silence breaches for a while; list what is silenced.
 
-    Streams and the log have the breaches all the same, marked.
+    With --for a selection of breaches is not notified for so long, all of them if nothing selects; what selects may be
+    given again. Streams and the log have them all the same, marked. An event is silenced if a silence holds when it is
+    found. Without options it lists what is silenced.
     """
     import tickwatch
 
@@ -216,7 +227,10 @@ def silence(
     cls=Group, section="Alerts", examples=["tickwatch dead-letters list", "tickwatch dead-letters resend --all"]
 )
 def dead_letters() -> None:
-    """Look after notifications that their receiver has refused for good."""
+    """Look after notifications that were given up.
+
+    Their receiver has refused them, or has not taken them for as long as it is tried.
+    """
 
 
 @dead_letters.command(
@@ -226,7 +240,7 @@ def dead_letters() -> None:
 @output_option
 @alerts_option
 def list_dead_letters(limit: int, output: str, alerts: str) -> None:
-    """List them, the newest first."""
+    """List them, the newest first; not those that are queued."""
     from services.command_line.printing_alerts import print_dead_letters
 
     async def collect(client: tickwatch.AlertClient) -> list[tickwatch.DeadLetter]:

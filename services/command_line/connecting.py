@@ -27,9 +27,10 @@ def credential_options(command: _Command) -> _Command:
             "--tls/--plaintext",
             default=None,
             envvar="TICKWATCH_TLS",
+            show_envvar=True,
             expose_value=False,
             callback=_keep,
-            help="Whether to speak TLS; else if one of the following is given.",
+            help="Whether to speak TLS; else where one of the following is given.",
         ),
         _file("--ca", "TICKWATCH_CA", "PEM file of the authorities that sign the server's certificate."),
         _file("--cert", "TICKWATCH_CERT", "PEM file of our own certificate, where the server asks for one."),
@@ -53,7 +54,14 @@ def credentials() -> tickwatch.Credentials:
 
 def _file(name: str, variable: str, words: str) -> Callable[[_Command], _Command]:
     return click.option(
-        name, type=FILE, metavar="FILE", envvar=variable, expose_value=False, callback=_keep, help=words
+        name,
+        type=FILE,
+        metavar="FILE",
+        envvar=variable,
+        show_envvar=True,
+        expose_value=False,
+        callback=_keep,
+        help=words,
     )
 
 

@@ -76,9 +76,11 @@ def list_metrics(exchange: str | None, output: str, server: str) -> None:
 @since_option
 @start_option
 @end_option
-@click.option("--interval", type=DURATION, metavar="DURATION", help="One value for so long a time, as in 5m.")
+@click.option("--interval", type=DURATION, metavar="DURATION", help="One value for so long a time, as in 5m; else 1m.")
 @click.option(
-    "--aggregation", type=click.Choice(["last", "mean", "min", "max"]), help="How an interval becomes a value."
+    "--aggregation",
+    type=click.Choice(["last", "mean", "min", "max"]),
+    help="How an interval becomes a value; else last.",
 )
 @output_option
 @server_option
@@ -93,7 +95,10 @@ def history(
     output: str,
     server: str,
 ) -> None:
-    """Show how one measure of a metric went: the last 24 hours, or as long a time as is said."""
+    """Show how one measure of a metric went.
+
+    The last 24 hours, or as long a time as is said, within the 30 days that are kept.
+    """
     from services.command_line.printing import print_history
 
     refuse_two_starts(since, start)
@@ -128,13 +133,17 @@ def history(
     type=click.Choice(STATISTICS),
     default="stddev",
     show_default=True,
+    help="By what they are ranked.",
 )
-@click.option("--window", type=DURATION, metavar="DURATION", help="How far back, at most 24h.")
+@click.option("--window", type=DURATION, metavar="DURATION", help="How far back, from 2m to 24h; else 24h.")
 @limit_option(10_000)
 @output_option
 @server_option
 def rank(measure: Measure, statistic: str, window: timedelta | None, limit: int, output: str, server: str) -> None:
-    """Rank the metrics by how much a measure moved, the most restless first."""
+    """Rank the metrics by how much a measure moved.
+
+    The most restless comes first.
+    """
     from services.command_line.printing import print_ranking
 
     async def ask(client: tickwatch.Client) -> tickwatch.Rankings:
@@ -163,7 +172,9 @@ def _ask(server: str, question: Callable[[tickwatch.Client], Coroutine[Any, Any,
 @click.argument("measure", type=MEASURE, default="price")
 @both_services_options
 def top(measure: Measure, server: str, alerts: str) -> None:
-    """Watch the ranking of a measure, the last hour of each metric, and breaches as they are found; q ends it.
+    """Watch the ranking and breaches live; q ends it.
+
+    The ranking of a measure (price, if none is named), the last hour of each metric, and breaches as they are found.
 
     Needs the extra `top`: pip install 'tickwatch[top]'.
     """

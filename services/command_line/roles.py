@@ -37,12 +37,18 @@ def register(group: click.Group) -> None:
         "tickwatch up --exchange simulated",
     ],
 )
-@click.option("--exchange", type=click.Choice(["kraken", "simulated"]), help="Insist on this exchange.")
+@click.option(
+    "--exchange", type=click.Choice(["kraken", "simulated"]), help="Only this exchange, whether it answers or not."
+)
 @click.option("--listen", metavar="HOST:PORT", help="Where to answer questions; else query.listen of the settings.")
 @click.option("--alerts", metavar="HOST:PORT", help="Where to stream alerts; else alerter.listen of the settings.")
 @pass_context
 def up(context: Context, exchange: str | None, listen: str | None, alerts: str | None) -> None:
-    """Run everything in one process, on SQLite: fill in the last 24 hours, then add a point every minute, and alert."""
+    """Run everything in one process, until Ctrl-C.
+
+    It fills in the last 24 hours, then adds a point every minute, answers and alerts. Without --exchange it takes those
+    of the catalog if one of them answers, else a simulated market, in a data file of its own.
+    """
     import asyncio
 
     from services.all_in_one import run_all
@@ -60,13 +66,22 @@ def up(context: Context, exchange: str | None, listen: str | None, alerts: str |
     ],
 )
 @click.option(
-    "--at", type=TIME, metavar="TIME", help="The time the run was scheduled for; it writes the minute before."
+    "--at",
+    type=TIME,
+    metavar="TIME",
+    help="The time the run was scheduled for, else that of collector.job_name, else now; it writes the minute before.",
 )
-@click.option("--loop", is_flag=True, help="Stay up and run after every minute.")
-@click.option("--shard", type=SHARD, metavar="I/N", help="Only the metrics whose hash falls in part I of N.")
+@click.option("--loop", is_flag=True, help="Stay up and run after every minute, until Ctrl-C.")
+@click.option("--shard", type=SHARD, metavar="I/N", help="Only the metrics whose hash falls in part I, from 0, of N.")
 @pass_context
 def collect(context: Context, at: datetime | None, *, loop: bool, shard: tuple[int, int] | None) -> None:
-    """Sample every exchange of the catalog once, and write the minute that has just ended."""
+    """Sample every exchange once, for the minute just ended.
+
+    Every exchange of the catalog, that is; holes of the last hours are filled in besides. A run prints one JSON line.
+
+    Exit codes of a run: 0 all is written, 1 some exchange or pair failed, 2 wrong settings, 3 the store, or the cluster
+    that has the catalog, is out of reach.
+    """
     import asyncio
 
     from services import wiring
@@ -91,15 +106,25 @@ def collect(context: Context, at: datetime | None, *, loop: bool, shard: tuple[i
         "tickwatch backfill --from points.csv",
     ],
 )
-@click.option("--since", type=DURATION, metavar="DURATION", help="Fill what is missing in this long a time, as in 24h.")
+@click.option(
+    "--since",
+    type=DURATION,
+    metavar="DURATION",
+    help="Fill what is missing in this long a time, as in 24h; at most 30d.",
+)
 @click.option("--from", "file", type=FILE, help="Load a .csv or .csv.gz file.")
 @click.option("--metric", help="With --from: the metric of an exchange's candle file, which does not name it.")
 @pass_context
 def backfill(context: Context, since: timedelta | None, file: Path | None, metric: str | None) -> None:
-    """Fill in what was missed, from the exchanges or from a file; started again, it goes on where it was.
+    """Fill in what was missed, from exchanges or from a file.
 
-    A file has the columns metric,measure,time,value under a header of these names, or is an exchange's file of candles
-    without a header: time,open,high,low,close,volume,count. Standard output gets one JSON line at the end.
+    From exchanges it fills what is missing, and started again goes on where it was. What a file says replaces what is
+    there. A file has the columns metric,measure,time,value under a header of these names, or is an exchange's file of
+    one-minute candles without a header: time,open,high,low,close,volume,count. Times are ISO 8601 in UTC, or seconds
+    since 1970, of the last 30 days. Standard output gets one JSON line at the end.
+
+    Exit codes: 0 done, 1 some metric was given up or some row not loaded, 2 wrong usage or settings, 3 the store is out
+    of reach.
     """
     import asyncio
 
@@ -164,7 +189,10 @@ async def _backfill(settings: Settings, length: int) -> int:
 @listen_option("query.listen")
 @pass_context
 def query(context: Context, listen: str | None) -> None:
-    """Answer gRPC: ListMetrics, GetHistory, RankMetrics, WatchPoints."""
+    """Answer what happened, over gRPC.
+
+    That is ListMetrics, GetHistory, RankMetrics and WatchPoints, health and reflection, until Ctrl-C.
+    """
     from services.command_line.serving_queries import serve_queries
 
     sys.exit(serve_queries(context.settings(), listen))
@@ -181,7 +209,10 @@ def query(context: Context, listen: str | None) -> None:
 @listen_option("alerter.listen")
 @pass_context
 def alerter(context: Context, listen: str | None) -> None:
-    """Evaluate the rules on every new point, notify webhooks, and answer gRPC: WatchBreaches and its kin."""
+    """Evaluate the rules, notify webhooks, stream breaches.
+
+    The rules are evaluated on every new point; WatchBreaches and its kin are answered over gRPC, until Ctrl-C.
+    """
     from services.command_line.serving_alerts import serve_alerts
 
     sys.exit(serve_alerts(context.settings(), listen))
@@ -198,7 +229,10 @@ def alerter(context: Context, listen: str | None) -> None:
 @listen_option("gateway.listen")
 @pass_context
 def gateway(context: Context, listen: str | None) -> None:
-    """Answer HTTP: REST, event streams and the dashboard, over the query service and the alerter."""
+    """Answer HTTP: REST, event streams, the dashboard.
+
+    It asks the query service and the alerter, which gateway.query and gateway.alerts of the settings name.
+    """
     from services.command_line.serving_gateway import serve_gateway
 
     sys.exit(serve_gateway(context.settings(), listen))

@@ -81,7 +81,10 @@ def check(files: tuple[Path, ...]) -> None:
 
 @rules.command(examples=["tickwatch rules default", "tickwatch rules default > rules.yaml"])
 def default() -> None:
-    """Write the rules that hold where no file is named, as the file to begin one's own with."""
+    """Write the built-in rules, to begin a file with.
+
+    They hold where alerter.rules of the settings names no file.
+    """
     from services.core.catalog.rules_file import DEFAULT_RULES_FILE
 
     click.echo(DEFAULT_RULES_FILE.read_text(encoding="utf-8"), nl=False)
@@ -91,7 +94,9 @@ def default() -> None:
 @_FILES
 @click.option("--verbose", is_flag=True, help="Name the tests that pass, too.")
 def test(files: tuple[Path, ...], *, verbose: bool) -> None:
-    """Run tests of rules: series with the events that a rule must make of them.
+    """Run tests of rules.
+
+    A test has series, and the events that a rule must make of them, no more and no less.
 
     Exit codes: 0 all pass, 1 some fail, 2 a file has mistakes.
     """
@@ -122,7 +127,10 @@ def test(files: tuple[Path, ...], *, verbose: bool) -> None:
 @output_option_without_csv
 @alerts_option
 def list_rules(output: str, alerts: str) -> None:
-    """List the rules in force: what they are about, what is open, how often they fired, what is silenced."""
+    """List the rules in force, and how they fare.
+
+    What they are about, what is open, how often they fired, what is silenced, and why a later reading of them failed.
+    """
     from services.command_line.printing_rules import print_rules
 
     print_rules(ask(alerts, lambda client: client.list_rules()), output)
@@ -132,7 +140,7 @@ def list_rules(output: str, alerts: str) -> None:
     examples=["tickwatch rules replay missing", "tickwatch rules replay missing --file rules.yaml --since 7d"]
 )
 @click.argument("name", metavar="RULE")
-@click.option("--file", type=FILE, help="Take the rule from this file; else one in force.")
+@click.option("--file", type=FILE, help="Take the rule from this file; else the one in force.")
 @since_option
 @start_option
 @end_option
@@ -149,9 +157,10 @@ def replay(
     output: str,
     alerts: str,
 ) -> None:
-    """Run a rule over stored history: what it would have fired, and how many times a day.
+    """Run a rule over stored history.
 
-    Nothing is changed and nobody notified; so a rule can be tried before it is in force.
+    It shows what the rule would have fired, and how many times a day, over the last 24 hours, or as long a time as is
+    said, at most 31 days. Nothing is changed and nobody notified; so a rule can be tried before it is in force.
     """
     from services.command_line.printing_rules import print_rule_test
 
