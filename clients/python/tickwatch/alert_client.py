@@ -214,7 +214,7 @@ class AlertClient(Connection):
         await self._call(self._stub().ExpireSilence, wire.ExpireSilenceRequest(id=silence_id))
 
     async def list_dead_letters(self) -> AsyncGenerator[DeadLetter, None]:
-        """Yield the notifications that a receiver has refused for good, the newest first."""
+        """Yield the notifications that were given up, the newest first; those queued for sending anew left out."""
         request = wire.ListDeadLettersRequest(page_size=_PAGE_SIZE)
         while True:
             page = await self._call(self._stub().ListDeadLetters, request)

@@ -299,7 +299,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A notification that its receiver has refused for good."""
+    """A notification that its receiver has refused, or has not taken for as long as it is tried."""
 
     id: str
     receiver: str

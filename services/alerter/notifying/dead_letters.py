@@ -1,4 +1,4 @@
-"""Dead letters: notifications that a receiver has refused for good, kept until somebody has them sent anew.
+"""Dead letters: notifications that were given up, kept until somebody has them sent anew.
 
 They are documents beside the log of breaches: whichever replica is asked lists them and queues them for sending, and
 the one that notifies takes them from the queue. It knows nothing of how they are sent.
