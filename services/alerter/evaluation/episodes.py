@@ -42,6 +42,9 @@ _AT_ONCE = 4096
 _GLANCES = 4
 """How often WORD_BITS points are looked at before it is known whether there is such an episode."""
 
+_FEW = 2
+"""How many points out of line an episode has after its first, or fewer, as a rule."""
+
 _NONE = -1
 _CALM, _REBASED = (REASONS.index(reason) for reason in (ResolvedReason.CALM, ResolvedReason.REBASED))
 
@@ -74,7 +77,7 @@ class Episodes:
         self._slot_count = len(stretch)
         self._sequences = Sequences(verdicts.levels, self._slot_count, verdicts.present, verdicts.judged, verdicts.gone)
         found = verdicts.found
-        self._found_keys: Places = found.series * self._slot_count + found.slots
+        self._found_keys: Places = np.append(found.series * self._slot_count + found.slots, NEVER)
         self._found_from: Places = np.searchsorted(found.series, np.arange(len(stretch.series) + 1))
         earlier = np.flatnonzero(rows.open)
         # Of each opening: its series, its slot and its evidence.
@@ -96,9 +99,10 @@ class Episodes:
         self._due: Slots | None = None
         if course.longest is not None:
             self._due = self._sequences.judged_from(self._series, np.maximum(self._opened + course.longest, 0))
-        # Of those that have been seen to end: the slot, the reason as a place in REASONS, and the place in `found`
-        # after the last of its points out of line.
+        # Of those that have been seen to end: the slot, its level where it is known, the reason as a place in REASONS,
+        # and the place in `found` after the last of its points out of line.
         self._ends: Slots = np.full(len(self._series), NEVER)
+        self._levels: Floats = np.full(len(self._series), np.nan)
         self._reasons: Codes = np.zeros(len(self._series), np.uint8)
         self._beyond: Places = np.zeros(len(self._series), np.intp)
 
@@ -139,7 +143,7 @@ class Episodes:
 
     def _openers(self, counts: Counts | None) -> Places:
         """Return, for every place in `found` and the one after them, the first from there on that could open."""
-        count = len(self._found_keys)
+        count = len(self._verdicts.found.slots)
         openers = np.arange(count + 1)
         if counts is not None:
             openers[:-1][counts < self._course.for_points] = count
@@ -148,7 +152,7 @@ class Episodes:
 
     def _follow(self, openers: Places) -> tuple[Places, Places]:
         """Follow the episodes of every series, one after another; return the openings of those that end, and others."""
-        likely = np.flatnonzero(openers[:-1] == np.arange(len(self._found_keys)))
+        likely = np.flatnonzero(openers[:-1] == np.arange(len(openers) - 1))
         # Of openers one right after the other it is nearly always the first that opens an episode.
         first = np.ones(len(likely), np.bool_)
         first[1:] = np.diff(self._found_keys[likely]) != 1
@@ -190,10 +194,11 @@ class Episodes:
             return
         series, reached, calm = self._series[openings], self._reached[openings], self._calm[openings]
         lengths = np.minimum(self._sequences.lengths[series] - reached, WORD_BITS)
-        in_line = self._sequences.ahead(series, reached) <= self._calm_levels[openings, None]
-        words = words_of(in_line, lengths)
+        levels = self._sequences.ahead(series, reached)
+        words = words_of(levels <= self._calm_levels[openings, None], lengths)
         places = first_enough(words, calm, self._course.resolve_after)
-        slots = self._sequences.slots(series, reached + np.minimum(places, lengths - 1))
+        within = np.minimum(places, lengths - 1)
+        slots = self._sequences.slots(series, reached + within)
         slots[places == NO_PLACE] = NEVER
         reasons = np.full(len(openings), _CALM, np.uint8)
         if self._due is not None:
@@ -205,14 +210,26 @@ class Episodes:
         over = np.flatnonzero(slots != NEVER)
         which = openings[over]
         self._ends[which], self._reasons[which] = slots[over], reasons[over]
-        self._beyond[which] = np.searchsorted(self._found_keys, series[over] * self._slot_count + slots[over], "right")
+        self._levels[which] = np.where(reasons[over] == _CALM, levels[over, within[over]], np.nan)
+        self._beyond[which] = self._after(which, series[over] * self._slot_count + slots[over])
+
+    def _after(self, openings: Places, keys: Places) -> Places:
+        """Return the places in `found` after those keys, where these openings' episodes end."""
+        count = len(self._found_keys) - 1
+        places = np.where(openings < count, openings + 1, self._found_from[self._series[openings]])
+        for _ in range(_FEW):
+            places += self._found_keys[places] <= keys
+        far = np.flatnonzero(self._found_keys[places] <= keys)
+        places[far] = np.searchsorted(self._found_keys, keys[far], "right")
+        return places
 
     def _openings_of_found(self, ended: Places, still: Places) -> Places:
         """Return the openings of the episodes that points out of line belong to, or _NONE."""
         openings = np.concatenate([ended, still])
-        first = np.where(openings < len(self._found_keys), openings, self._found_from[self._series[openings]])
+        count = len(self._verdicts.found.slots)
+        first = np.where(openings < count, openings, self._found_from[self._series[openings]])
         counts = np.concatenate([self._beyond[ended], self._found_from[self._series[still] + 1]]) - first
-        result: Places = np.full(len(self._found_keys), _NONE)
+        result: Places = np.full(count, _NONE)
         within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
         result[np.repeat(first, counts) + within] = np.repeat(openings, counts)
         return result
@@ -266,7 +283,9 @@ class Episodes:
 
     def _resolved(self, ended: Places) -> EventColumns:
         series, slots = self._series[ended], self._ends[ended] + self._stretch.first
-        values = self._stretch.block.at(self._stretch.series[series], slots)
+        values, signed = self._levels[ended], self._magnitudes[series]
+        unknown = np.flatnonzero(np.isnan(values) | signed)
+        values[unknown] = self._stretch.block.at(self._stretch.series[series[unknown]], slots[unknown])
         baselines = self._evidence["baseline"][ended]
         by_factor = self._course.calm_factor is not None
         return EventColumns.of(
@@ -276,7 +295,7 @@ class Episodes:
             self._opened[ended] + self._stretch.first,
             value=values,
             baseline=baselines,
-            ratio=ratio_of(levels_of(values, self._magnitudes[series]), baselines),
+            ratio=ratio_of(levels_of(values, signed), baselines),
             threshold=(self._calm_levels if by_factor else self._evidence["threshold"])[ended],
             points=self._points[ended],
             reason=self._reasons[ended],

@@ -16,9 +16,9 @@ from services.alerter.evaluation.states import STALE_SLOTS, Block, Counts, Flags
 from services.core.model import Floats, Slots
 from services.core.rules import Ratio, Threshold
 
-_CHUNK_VALUES = 1 << 14
-"""How many values are judged at a time: 128 KB a column, of which some fit into a processor's cache. With half of that
-numpy's price for each call shows; with more the columns are fetched anew for each of some twenty calls."""
+_CHUNK_VALUES = 1 << 15
+"""How many values are judged at a time: 256 KB a column, of which some fit into a processor's cache. With a quarter of
+that numpy's price for each call shows; with four times as many nothing more is gained."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ from services.alerter.evaluation.events import to_events
 from services.alerter.evaluation.steps import Block, EventColumns, history, lookback, restore, step
 from services.core.breach_documents import NO_HISTORY
 from services.core.breaches import Event
-from services.core.model import DAY_SLOTS, Series, Slot, Window
+from services.core.model import DAY_SLOTS, Floats, Series, Slot, Window
 from services.core.rules import Missing, Rule
 
 _VALUES_AT_ONCE = 4_000_000
@@ -80,7 +80,7 @@ def replay(
         if state is None:
             state = restore(rule, series, here - 1, block, expected_from=max(window.start, live_from))
         state, found = step(state, block, end - 1, rule)
-        points += int(np.count_nonzero(~np.isnan(block.values[:, here - block.start :])))
+        points += _count(block.values[:, here - block.start :])
         breaches += found.breach_count
         episodes += found.opening_count
         if room:
@@ -89,3 +89,9 @@ def replay(
         here = end
     events = () if state is None else to_events(EventColumns.joined(kept), state, rule)
     return Replay(tuple(events), breaches, episodes, points, len(series), window)
+
+
+def _count(values: Floats) -> int:
+    """Return how many points there are; most series have one in every slot, which their least value tells."""
+    gaps = values[np.isnan(values.min(axis=1))]
+    return values.size - int(np.count_nonzero(np.isnan(gaps)))
