@@ -196,15 +196,20 @@ class SlowSubscriberError(TickwatchError):
 class UpstreamUnavailableError(TickwatchError):
     """The service behind the gateway gave no answer at all; the same request may succeed later."""
 
+    problem = "the service behind this gateway does not answer"
+    hint = "try again in a moment"
+
     def __init__(self) -> None:
-        super().__init__("the service behind this gateway does not answer; try again in a moment")
+        super().__init__(f"{self.problem}; {self.hint}")
 
 
 class TooManyRequestsError(TickwatchError):
     """A client has asked more often than it may; `retry_after_seconds` says when it may ask again."""
 
     def __init__(self, requests_per_second: float, retry_after_seconds: float) -> None:
-        super().__init__(f"more than {requests_per_second:g} requests per second; try again a little later")
+        self.problem = f"more than {requests_per_second:g} requests per second"
+        self.hint = "try again a little later"
+        super().__init__(f"{self.problem}; {self.hint}")
         self.requests_per_second = requests_per_second
         self.retry_after_seconds = retry_after_seconds
 

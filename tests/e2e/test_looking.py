@@ -77,6 +77,8 @@ async def test_errors_are_told_where_they_matter_and_pass(viewer: Viewer):
         await viewer.page.get_by_role("radio", name="Change", exact=True).click()
         await expect(viewer.text("#chart-note")).to_contain_text("tried again")
         await expect(viewer.text("#notice")).to_be_visible()
+        for place in ("#chart-note", "#notice"):  # what the page does, nobody is asked to do
+            await expect(viewer.text(place)).not_to_contain_text("try again")
         await desk.start_query()
 
         await expect(viewer.text("#chart-note")).to_be_hidden()

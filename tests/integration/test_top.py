@@ -81,6 +81,6 @@ async def test_a_service_that_is_away_is_told_and_all_is_well_once_it_is_back():
         app = Top(lambda: (tickwatch.Client(address), tickwatch.AlertClient(absent, timeout_seconds=1)))
         async with app.run_test(size=(140, 40)):
             await until(lambda: text(app, "#trouble").startswith("alerts: "))
-            assert len(table(app)) > 1
+            await until(lambda: len(table(app)) > 1)
             async with alerter.serve(store, listen=absent):
                 await until(lambda: text(app, "#trouble") == "" and app.board.evaluated is not None)

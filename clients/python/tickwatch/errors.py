@@ -139,7 +139,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> Error:
     metadata = dict(info.metadata)
     if not reason and code is grpc.StatusCode.UNAVAILABLE and "unhealthy" in message:
         # The channel's own words for a server whose health says NOT_SERVING.
-        reason, message = "NOT_READY", "the service is still loading, or about to stop; try again in a moment"
+        metadata = {"problem": "the service is still loading, or about to stop", "hint": "try again in a moment"}
+        reason, message = "NOT_READY", "; ".join(metadata.values())
     kind = _BY_REASON.get(reason) or _BY_CODE.get(code, Error)
     return kind(
         code.name,

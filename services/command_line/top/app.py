@@ -169,7 +169,7 @@ class Top(App[None]):
         table = self._events
         table.clear()
         for event in reversed(self.board.events):
-            table.add_row(*event_cells(event), key=event.id)
+            table.add_row(*event_cells(event, self.board.rules.get(event.rule_version)), key=event.id)
 
     def _status(self, feed: Feed) -> Text:
         board = self.board

@@ -49,6 +49,8 @@ class Board:
         """Rules have been evaluated for every slot before this time."""
         self.events: collections.deque[tickwatch.Event] = collections.deque(maxlen=_MOST_EVENTS)
         """The newest last; an event is in it once."""
+        self.rules: dict[str, tickwatch.Rule] = {}
+        """Those that hold, by version: an event's says which of them found it."""
         self._open: dict[str, str] = {}
 
     def list(self, metrics: Iterable[tickwatch.Metric]) -> None:
@@ -104,6 +106,10 @@ class Board:
         """Take events of the past, the newest first, as the log lists them."""
         for event in reversed(tuple(events)):
             self._keep(event)
+
+    def learn(self, rules: tickwatch.Rules) -> None:
+        """Take the rules that hold."""
+        self.rules = {status.rule.version: status.rule for status in rules.rules}
 
     def rows(self, words: str = "") -> Sequence[Row]:
         """Return the rows, best rank first and then by name; only those whose name contains `words`, if given."""

@@ -47,6 +47,8 @@ class Feed:
         self.statistic = "stddev"
         self._asked = asyncio.Event()
         self._troubles: dict[str, str] = {}
+        self._versions: set[str] = set()
+        """The versions of rules that were asked for, whether or not they hold."""
 
     def rerank(self) -> None:
         """Have the ranking asked for anew, because `measure` or `statistic` has changed."""
@@ -117,8 +119,6 @@ class Feed:
         self._board.rank(await self._client.rank_metrics(self.measure, statistic=self.statistic))
 
     async def _breaches(self) -> None:
-        page = await self._alerts.list_breaches_page(delivery="episodes", page_size=_PAST_EVENTS)
-        self._board.known(page.events)
         stream = self._alerts.watch_breaches(
             delivery="episodes",
             bookmarks=True,
@@ -127,5 +127,20 @@ class Feed:
         async with aclosing(stream) as items:
             async for item in items:
                 self._tell("alerts")
+                if isinstance(item, tickwatch.Snapshot):
+                    await self._read_past()
+                elif isinstance(item, tickwatch.Event) and item.rule_version not in self._versions:
+                    await self._learn(item.rule_version)
                 self._board.alert(item)
                 self._changed()
+
+    async def _read_past(self) -> None:
+        """Read what was before the stream: once it is open, so that nothing falls between the two."""
+        await self._learn()
+        page = await self._alerts.list_breaches_page(delivery="episodes", page_size=_PAST_EVENTS)
+        self._board.known(page.events)
+
+    async def _learn(self, *versions: str) -> None:
+        """Ask for the rules that hold; these versions, be they among them or not, are not asked for again."""
+        self._board.learn(await self._alerts.list_rules())
+        self._versions.update(self._board.rules, versions)

@@ -23,8 +23,8 @@ _REASONS = {
 }
 
 
-def event_cells(event: tickwatch.Event) -> tuple[str | Text, ...]:
-    """Return a cell for each of `EVENT_COLUMNS`."""
+def event_cells(event: tickwatch.Event, rule: tickwatch.Rule | None) -> tuple[str | Text, ...]:
+    """Return a cell for each of `EVENT_COLUMNS`; `rule` is the one that found the event, None if it holds no more."""
     opens = event.opening
     return (
         Text(clock(event.time), "dim"),
@@ -32,7 +32,7 @@ def event_cells(event: tickwatch.Event) -> tuple[str | Text, ...]:
         event.metric or event.exchange,
         Text(event.measure or "all", "dim"),
         Text(event.severity, SEVERITY_COLOURS.get(event.severity, "")),
-        Text(_why(event)),
+        Text(_why(event, rule)),
         Text(event.rule, "dim"),
     )
 
@@ -47,11 +47,11 @@ def right(text: str, style: str = "") -> Text:
     return Text(text, style, justify="right")
 
 
-def _why(event: tickwatch.Event) -> str:
+def _why(event: tickwatch.Event, rule: tickwatch.Rule | None) -> str:
     if event.kind == "resolved":
         return _REASONS.get(event.resolved_reason or "", "")
     # The message of a ratio that the rule does not word itself says this at length.
-    own = not event.message.startswith(f"{event.metric} {event.measure} is ")
+    own = rule is None or not isinstance(rule.condition, tickwatch.Ratio) or rule.message != ""
     if own or event.ratio is None or event.value is None or event.baseline is None:
         return event.message
     return f"x{number(event.ratio, digits=3)}  {short(event.value)} / {short(event.baseline)}"

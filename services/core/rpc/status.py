@@ -147,14 +147,15 @@ def _facts(error: BaseException) -> dict[str, str]:  # noqa: C901, PLR0911, PLR0
             return {"earliest_cursor": error.earliest} if error.earliest else {}
         case errors.SlowSubscriberError():
             return {"cursor": error.cursor}
-        case errors.UnauthenticatedError():
+        case errors.UnauthenticatedError() | errors.UpstreamUnavailableError():
             return {"problem": error.problem, "hint": error.hint}
         case errors.PermissionDeniedError():
             return {"caller": error.caller, "method": error.method, "role": error.role}
         case errors.TooManyStreamsError():
             return {"limit": str(error.limit), "client": error.client}
         case errors.TooManyRequestsError():
-            return {"requests_per_second": f"{error.requests_per_second:g}"}
+            rate = f"{error.requests_per_second:g}"
+            return {"requests_per_second": rate, "problem": error.problem, "hint": error.hint}
         case errors.AddressNotFoundError():
             return {"path": error.path}
         case errors.MethodNotAllowedError():

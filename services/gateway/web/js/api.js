@@ -3,24 +3,30 @@
 
 import { access } from "./access.js";
 
-/** What the gateway, or the lack of one, said. `reason` is the contract's (METRIC_NOT_FOUND, …) or empty. */
+/**
+ * What the gateway, or the lack of one, said. `reason` is the contract's (METRIC_NOT_FOUND, …) or empty, `problem` the
+ * message without what a person might do about it.
+ */
 export class ApiError extends Error {
-  constructor(message, { status = 0, reason = "", field = "" } = {}) {
+  constructor(message, { status = 0, reason = "", field = "", problem = message } = {}) {
     super(message);
     this.name = "ApiError";
     this.status = status;
     this.reason = reason;
     this.field = field;
+    this.problem = problem;
   }
 }
 
 /** Read the JSON that tells an error. */
 export function errorIn({ error }, status = 0) {
   const details = error?.details ?? [];
+  const { reason, metadata } = details.find((detail) => detail.reason) ?? {};
   return new ApiError(error?.message ?? `The gateway answered ${status}.`, {
     status: error?.code ?? status,
-    reason: details.find((detail) => detail.reason)?.reason ?? "",
-    field: details.find((detail) => detail.fieldViolations)?.fieldViolations[0]?.field ?? "",
+    reason,
+    field: details.find((detail) => detail.fieldViolations)?.fieldViolations[0]?.field,
+    problem: metadata?.field ? undefined : metadata?.problem, // of a field it says nothing without its name
   });
 }
 

@@ -217,8 +217,8 @@ new Signing({ onToken: refresh });
 let troubled = null;
 
 // As a sentence; what it would have a person do, the page does.
-function told({ message }) {
-  const words = message.replace(/; try again in a moment\.?$/, "").replace(/\.?$/, ".");
+function told({ problem }) {
+  const words = problem.endsWith(".") ? problem : `${problem}.`;
   return words[0].toUpperCase() + words.slice(1);
 }
 
