@@ -163,6 +163,7 @@ async def open_alerter(
             metrics=NotifierMetrics(registry),
             switch=switch,
             healthy=lambda: server.serving,
+            leads=leadership.holds,
         )
 
         def appended() -> None:

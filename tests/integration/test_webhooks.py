@@ -86,9 +86,11 @@ Make = Callable[..., Deliverer]
 def make(log: BreachLog, clock: ManualClock, metrics: NotifierMetrics, send: HttpSender) -> Make:
     """Return a new deliverer, as a process that has just started has it."""
 
-    def deliverer(receiver: Receiver) -> Deliverer:
+    def deliverer(receiver: Receiver, leads: Callable[[], bool] = lambda: True) -> Deliverer:
         letters = DeadLetters(log, clock)
-        return Deliverer(receiver, log, letters, send, clock=clock, metrics=metrics, poll_interval_seconds=INTERVAL)
+        return Deliverer(
+            receiver, log, letters, send, clock=clock, metrics=metrics, poll_interval_seconds=INTERVAL, leads=leads
+        )
 
     return deliverer
 
@@ -180,6 +182,19 @@ async def test_events_come_in_the_order_of_the_log(server, make, writer):
 
     await deliverer.step()
 
+    assert server.keys == ids(entries)
+
+
+async def test_who_leads_no_more_sends_nothing_more(server, make, writer):
+    """Asked before each request: what another leader sends now is not sent from here, too."""
+    deliverer = await begin(make(receiver(server), lambda: len(server.requests) < 2))
+    entries = writer.append(*many(4))
+
+    await deliverer.step()
+    await deliverer.step()
+
+    assert server.keys == ids(entries[:2])
+    await make(receiver(server)).step()
     assert server.keys == ids(entries)
 
 

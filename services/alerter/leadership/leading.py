@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 _log = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ class Leadership(Protocol):
     """Decides whether this process leads, and tells whoever has started it.
 
     `take_up` and `lay_down` are called in turn, never two at once, from any thread; each returns once it is done, which
-    takes at most one step of the evaluation. A leader that hears nothing from where leadership is decided has to call
+    takes seconds. A leader that hears nothing from where leadership is decided has to call
     `lay_down` before another may lead.
     """
 
@@ -80,7 +81,8 @@ class Duties:
             duty.start()
 
     def lay_down(self) -> None:
-        """End them all; returns once nothing of them is under way."""
-        for duty in self._duties:
-            duty.stop()
+        """End them all at the same time, so that none goes on while another ends; returns once nothing is under way."""
+        with ThreadPoolExecutor(len(self._duties), thread_name_prefix="tickwatch-ending") as pool:
+            for ending in [pool.submit(duty.stop) for duty in self._duties]:
+                ending.result()
         _log.info("this process no longer evaluates and notifies")

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 
-from services.alerter.evaluation.columns_of import points_of, select
-from services.alerter.live.evaluator import Evaluator, Watched, slots_kept
+from services.alerter.evaluation.columns_of import block_of, points_of, select
+from services.alerter.evaluation.states import subject_of
+from services.alerter.evaluation.steps import Block
+from services.alerter.live.evaluator import Evaluator, Late, Watched, slots_kept
 from services.alerter.live.logged import LoggedEvents
 from services.alerter.live.recent import Recent
-from services.alerter.live.reevaluation import evaluate_again, withdrawal
+from services.alerter.live.reevaluation import evaluate_again, looked_back_on, starts_again, withdrawal
 from services.alerter.rules.rulebook import RuleBook
 from services.core.breach_documents import AlertState, state_from_text, state_text
 from services.core.breaches import Checkpoint, Event, LogEntry, Position
@@ -39,6 +41,11 @@ CATCH_UP_SLOTS = DAY_SLOTS
 
 _REMEMBERED_SLOTS = DAY_SLOTS + 120
 _CHUNK_SLOTS = 240
+_PIECE_VALUES = 250_000
+"""So many, of series and slots, are evaluated again at one go: what that finds is written in seconds."""
+_AGAIN_SECONDS = 20.0
+"""After this long new slots come before what is still to be evaluated again, so that a market's day that is filled in
+holds no alert back."""
 _PAGE_ENTRIES = 1000
 _LONGEST_PAUSE_SECONDS = 10.0
 _AHEAD_SLOTS = 1
@@ -46,11 +53,18 @@ _BACK_SLOTS = 2
 """So far a clock may be set back as clocks are."""
 
 
+class _BrokenOffError(Exception):
+    """A step ends here: what it would still find could not be written any more."""
+
+
 class Engine:
     """Evaluation, alone on its log. It may be stopped and started again, as the right to evaluate comes and goes.
 
     `silenced(event)` says whether a silence holds for it; `on_append()` is called after each append, from this thread.
     `leads()` is asked right before anything is written: the right to evaluate may have gone while a step was under way.
+
+    A step may be long: a day of a whole market to be read and evaluated. It is done in pieces of seconds, and between
+    any two of them it breaks off where the engine has been stopped or no longer leads.
     """
 
     def __init__(
@@ -80,6 +94,10 @@ class Engine:
         self._logged = LoggedEvents()
         self._early = Points.of(())
         self._mark = Mark("")
+        self._settled = Mark("")
+        """Up to where nothing is owed any more. Checkpoints say this: whoever takes over reads the rest again."""
+        self._owed: dict[tuple[str, Slot], set[Series]] = {}
+        """What late points ask for: by rule, and the slot from which on it is to be evaluated again."""
         self._end: Position | None = None
         self._written: AlertState | None = None
         self._failures = 0
@@ -95,7 +113,7 @@ class Engine:
         self._polling.start()
 
     def stop(self) -> None:
-        """End the thread; returns when it has ended, at most one step later."""
+        """End the thread; returns when it has ended, at most one piece of a step later."""
         self._polling.stop()
         self._evaluator = None
 
@@ -107,14 +125,19 @@ class Engine:
         return max(0.0, self._clock.now() - (self._written.evaluated + 1) * SLOT_SECONDS)
 
     def step(self) -> bool:
-        """Evaluate once whatever is new; return whether store and log could be used. Never raises."""
+        """Evaluate once whatever is new; return whether that could be done. Never raises."""
         try:
             if self._evaluator is None:
                 self._load()
             self._poll()
-        except LogMovedError as error:
-            self._failed(f"{error}: going on from what the log says")
+        except _BrokenOffError:
             self._evaluator = None
+            return False
+        except LogMovedError as error:
+            self._evaluator = None
+            if not self._may_write():
+                return False
+            self._failed(f"{error}: going on from what the log says")
         except (CursorExpiredError, InvalidCursorError) as error:
             self._failed(f"the store cannot continue from where it was read ({error}): reading it anew")
             self._evaluator, self._mark = None, Mark("")
@@ -135,6 +158,14 @@ class Engine:
             _log.warning("%s", words)
         self._failures += 1
         self._metrics.failures.inc()
+
+    def _may_write(self) -> bool:
+        return self._leads() and not self._polling.stopping
+
+    def _go_on(self) -> None:
+        """Between two pieces of a step: raise where nothing that it would still find may be written."""
+        if not self._may_write():
+            raise _BrokenOffError
 
     def _present(self) -> Evaluator:
         assert self._evaluator is not None, "loading comes first"  # noqa: S101 - the order of `step`
@@ -160,7 +191,8 @@ class Engine:
         end = Slot(max(complete, state.evaluated) + 1 + _AHEAD_SLOTS)
         here = Slot(min(state.evaluated + 1 + _CHUNK_SLOTS, end))
         recent = Recent(slots_kept(rules.rules) + _CHUNK_SLOTS, here)
-        recent.fill(self._reader.read_window(Window(recent.start, here)))
+        for part in self._chunks(recent.start, here):
+            recent.fill(self._reader.read_window(part))
         self._early = points_of(self._reader.read_window(Window(end, Slot(end + DAY_SLOTS))))
         evaluator = Evaluator(recent, state)
         # After the past has been read: what is written meanwhile is heard of here, or after the mark.
@@ -168,23 +200,20 @@ class Engine:
         due = self._due(missed.points, end)
         evaluator.take(select(due, due.slots < here))
         if complete - state.live_from < 2 * CATCH_UP_SLOTS:  # else late points no longer reach into the history
-            for part in _chunks(evaluator.began, state.live_from):
+            for part in self._chunks(evaluator.began, state.live_from):
                 evaluator.recall(self._reader.read_window(part))
         removed = evaluator.adopt(rules.rules, rules.expected)
         self._evaluator = evaluator
-        # What came late since the checkpoint is logged before any other checkpoint says that it has been read.
-        self._mark = Mark(state.mark)
+        self._mark, self._settled, self._owed = missed.mark, Mark(state.mark), {}
         self._append([*withdrawn, *removed])
-        self._reevaluate(
-            [(series, slot) for series, slot, _, _ in missed.points.rows() if evaluator.has_evaluated(series, slot)]
-        )
-        self._mark = missed.mark
+        self._owe(evaluator.evaluated_of(missed.points))
+        self._reevaluate()
         self._catch_up(Window(here, end), last_complete_slot(self._clock.now() - self._grace))
 
     def _opening(self, complete: int, mark: Mark) -> AlertState:
         """Return where a log begins that nobody has begun: with what the store has of the last day."""
         live_from = Slot(complete + 1)
-        for part in _chunks(live_from - CATCH_UP_SLOTS, live_from):
+        for part in self._chunks(live_from - CATCH_UP_SLOTS, live_from):
             present = ~np.isnan(self._reader.read_window(part).values).all(axis=0)
             if present.any():
                 began = Slot(part.start + int(present.argmax()))
@@ -194,11 +223,9 @@ class Engine:
     def _catch_up(self, window: Window, waited: int) -> None:
         """Evaluate what has been read, and the window after it, a piece at a time so that a day takes little memory."""
         evaluator = self._present()
-        for part in _chunks(window.start, window.end):
+        for part in self._chunks(window.start, window.end):
             evaluator.close(part.start - 1, min(part.start - 1, waited), {})
             self._advance()
-            if self._polling.stopping:
-                return
             evaluator.take(points_of(self._reader.read_window(part)))
 
     def _advance(self) -> None:
@@ -206,8 +233,9 @@ class Engine:
         evaluator = self._present()
         while True:
             self._append(evaluator.advance(_CHUNK_SLOTS))
-            if evaluator.finished or self._polling.stopping:
+            if evaluator.finished:
                 break
+            self._go_on()
 
     def _since(self, known: Mark, present: Mark) -> Changes:
         """Return what was written since the checkpoint was; where that cannot be told any more, since the present."""
@@ -249,6 +277,7 @@ class Engine:
         while entries := self._log.read_after(position, _PAGE_ENTRIES):
             self._logged.add(entry.event for entry in entries)
             position = entries[-1].after
+            self._go_on()
 
     # Going on.
 
@@ -258,8 +287,7 @@ class Engine:
         evaluated = self._present().evaluated
         if self._is_ahead(evaluated, complete) or complete - evaluated > _CHUNK_SLOTS:  # a machine that slept
             self._load()
-        if self._polling.stopping:
-            return
+        self._go_on()
         evaluator = self._present()
         # The runs' records follow their points: read in this order, a slot is never closed before its points are in.
         runs = self._newest_runs() if evaluator.evaluated < complete else {}
@@ -270,9 +298,9 @@ class Engine:
         evaluator.close(complete, last_complete_slot(now - self._grace), runs)
         self._append(removed)
         self._advance()
-        self._reevaluate([(evaluator.series_of(row), slot) for row, slot in late])
-        # Only now: whoever takes over from a checkpoint of this poll reads its points again, the late ones included.
         self._mark = changes.mark
+        self._owe(late)
+        self._reevaluate()
         self._logged.forget_before(complete - _REMEMBERED_SLOTS)
         self._metrics.behind_seconds.set(self.behind_seconds)
 
@@ -296,41 +324,79 @@ class Engine:
         self._early = select(points, points.slots >= end)
         return select(points, points.slots < end) if len(self._early) else points
 
-    def _reevaluate(self, late: Iterable[tuple[Series, Slot]]) -> None:
-        """Evaluate again what late points touch, and append what that changes."""
+    def _owe(self, late: Late) -> None:
+        """Note what late points touch: it is to be evaluated again."""
         evaluator = self._present()
-        oldest = last_complete_slot(self._clock.now()) - CATCH_UP_SLOTS
-        first: dict[Series, Slot] = {}
-        for series, slot in late:
-            self._metrics.late_points.inc()
-            since = max(slot, evaluator.began)
-            if slot >= oldest:
-                first[series] = min(since, first.get(series, since))
-        groups: dict[tuple[str, Slot], set[Series]] = {}
+        self._metrics.late_points.inc(len(late))
+        first = evaluator.first_late(late, Slot(last_complete_slot(self._clock.now()) - CATCH_UP_SLOTS))
         for series, slot in first.items():
-            for watched in evaluator.selecting(series):
-                groups.setdefault((watched.rule.name, slot), set()).update(_together(watched, series))
-        for (name, since), together in sorted(groups.items()):
+            for watched in evaluator.watching:
+                if series in watched.places:
+                    self._owed.setdefault((watched.rule.name, slot), set()).add(series)
+
+    def _reevaluate(self) -> None:
+        """Evaluate again what is owed, and append what that changes; after a while new slots come first again."""
+        evaluator = self._present()
+        until = self._clock.elapsed() + _AGAIN_SECONDS
+        while self._owed and self._clock.elapsed() <= until:
+            name, since = min(self._owed)
+            touched = self._owed.pop((name, since))
             watched = evaluator.watched(name)
-            chosen = sorted(each for each in together if evaluator.reached(watched, [each])[0] >= since)
-            if not chosen:
+            if watched is None:  # the rule has gone meanwhile
                 continue
+            together = _together(watched, touched & watched.places.keys())
+            reached = evaluator.reached(watched, together).tolist()
+            chosen = [each for each, slot in zip(together, reached, strict=True) if slot >= since]
+            if chosen and (left := self._evaluate_again(watched, chosen, since, until)):
+                self._owed[name, since] = set(left)
+        if not self._owed:
+            self._settled = self._mark
+
+    def _evaluate_again(
+        self, watched: Watched, series: Sequence[Series], since: Slot, until: float
+    ) -> Sequence[Series]:
+        """Evaluate these series again under a rule, because points have come for slots since then; return those left.
+
+        Each piece is in the log before the next begins, so that whoever takes over finds it there and goes on.
+        """
+        evaluator, rule = self._present(), watched.rule
+        starts = starts_again(rule, series, since, logged=self._logged, began=evaluator.began)
+        reached = evaluator.reached(watched, series)
+        begin, end = int(starts.min()) - looked_back_on(rule), int(reached.max()) + 1
+        block = self._block(series, Window(Slot(begin), Slot(end)))
+        step = len(series) if isinstance(rule.condition, Missing) else max(1, _PIECE_VALUES // (end - begin))
+        for first in range(0, len(series), step):
+            if first and self._clock.elapsed() > until:
+                return series[first:]
+            self._go_on()
+            piece = slice(first, first + step)
             correction = evaluate_again(
-                watched.rule,
-                chosen,
+                rule,
+                series[piece],
                 since,
-                evaluator.reached(watched, chosen),
-                reader=self._reader,
+                starts[piece],
+                reached[piece],
+                block=Block(block.start, block.values[piece]),
                 logged=self._logged,
-                began=evaluator.began,
-                expected_from=evaluator.expected_from(chosen),
+                expected_from=evaluator.expected_from(series[piece]),
             )
             evaluator.reopen(watched, correction.subjects, correction.episodes)
             self._append(correction.events)
+        return ()
+
+    def _block(self, series: Sequence[Series], window: Window) -> Block:
+        parts = [block_of(self._reader, series, part).values for part in self._chunks(window.start, window.end)]
+        return Block(window.start, np.concatenate(parts, axis=1))
+
+    def _chunks(self, start: int, end: int) -> Iterator[Window]:
+        """Cut a window into pieces that take little memory and, each, little time."""
+        for first in range(start, end, _CHUNK_SLOTS):
+            self._go_on()
+            yield Window(Slot(first), Slot(min(first + _CHUNK_SLOTS, end)))
 
     def _append(self, events: Sequence[Event]) -> None:
         """Write events and checkpoint to the log, if either is new, and then say so."""
-        state = self._present().state(self._mark)
+        state = self._present().state(self._settled)
         if not events and self._end is not None and not self._is_news(state):
             return
         entries: list[LogEntry] = []
@@ -343,7 +409,7 @@ class Engine:
         if state.evaluated > end.slot:
             end = Position(state.evaluated, 0)
         checkpoint = Checkpoint(end, state_text(state))
-        self._log.append(self._end, entries, checkpoint, self._leads)
+        self._log.append(self._end, entries, checkpoint, self._may_write)
         self._end, self._written = end, state
         self._logged.add(entry.event for entry in entries)
         for entry in entries:
@@ -355,15 +421,9 @@ class Engine:
         return self._written is None or dataclasses.replace(state, mark=self._written.mark) != self._written
 
 
-def _chunks(start: int, end: int) -> Iterator[Window]:
-    """Cut a window into pieces that take little memory."""
-    for first in range(start, end, _CHUNK_SLOTS):
-        yield Window(Slot(first), Slot(min(first + _CHUNK_SLOTS, end)))
-
-
-def _together(watched: Watched, series: Series) -> Iterable[Series]:
-    """Return what has to be evaluated with a series: in missing rules all that is selected of its exchange."""
+def _together(watched: Watched, touched: Collection[Series]) -> Sequence[Series]:
+    """Return what has to be evaluated with these series: in missing rules all that is selected of their exchanges."""
     if not isinstance(watched.rule.condition, Missing):
-        return (series,)
-    exchange = series.metric.partition(":")[0]
-    return (each for each in watched.series if each.metric.partition(":")[0] == exchange)
+        return sorted(touched)
+    exchanges = {subject_of(each).exchange for each in touched}
+    return sorted(each for each in watched.series if subject_of(each).exchange in exchanges)

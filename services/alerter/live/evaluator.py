@@ -30,6 +30,17 @@ _SPARE_SLOTS = 180
 """How many slots more than rules look back on are kept, so that a short outage needs no reading anew."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Late:
+    """Points that came after their slots were evaluated, as columns: a day of a whole market may be late at once."""
+
+    rows: Indices
+    slots: Slots
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
 @dataclass(slots=True)
 class Watched:
     """A rule, the series that it selects, and where they stand."""
@@ -166,13 +177,13 @@ class Evaluator:
         """The last slot that has been evaluated for every series."""
         return Slot(min(self._done.values(), default=self._evaluated))
 
-    def take(self, points: Points) -> list[tuple[int, Slot]]:
-        """Put points in; return those that come late, as row and slot: evaluated already, and new or different.
+    def take(self, points: Points) -> Late:
+        """Put points in; return those that come late: evaluated already, and new or different.
 
         What lies before the first slot ever evaluated is late where a rule looks back on it from there.
         """
         if not len(points):
-            return []
+            return _NONE_LATE
         self.begin_history(points.slots)
         self._recent.advance(int(points.slots.max()) + 1)
         rows, slots, before = self._recent.apply(points)
@@ -181,7 +192,7 @@ class Evaluator:
         past = (slots >= self.began) & (slots < self._live_from)
         np.minimum.at(self._first, rows[past], slots[past])
         late = (slots <= self._reached[rows]) & (slots >= self._seen_from) & (before != points.values)
-        return sorted({(row, Slot(slot)) for row, slot in zip(rows[late].tolist(), slots[late].tolist(), strict=True)})
+        return Late(rows[late], slots[late])
 
     def begin_history(self, slots: Slots) -> None:
         """Let the first points that ever come say where the history begins, at most a day before the opening."""
@@ -258,22 +269,30 @@ class Evaluator:
 
     # What late points ask for.
 
-    def selecting(self, series: Series) -> list[Watched]:
-        """Return the rules that watch a series."""
-        return [watched for watched in self._watched.values() if series in watched.places]
+    def first_late(self, late: Late, oldest: Slot) -> dict[Series, Slot]:
+        """Return from which slot on each series is to be evaluated again; what lies before `oldest` stays as it is."""
+        first = np.full(len(self._recent.series), _NEVER, np.int64)
+        recent = late.slots >= oldest
+        np.minimum.at(first, late.rows[recent], np.maximum(late.slots[recent], self.began))
+        return {self._recent.series[row]: Slot(int(first[row])) for row in np.flatnonzero(first < _NEVER).tolist()}
 
-    def watched(self, name: str) -> Watched:
-        """Return a rule that is in force."""
-        return self._watched[name]
+    @property
+    def watching(self) -> list[Watched]:
+        """The rules that are in force."""
+        return list(self._watched.values())
 
-    def series_of(self, row: int) -> Series:
-        """Return the series of a row."""
-        return self._recent.series[row]
+    def watched(self, name: str) -> Watched | None:
+        """Return a rule that is in force, None where none of that name is."""
+        return self._watched.get(name)
 
-    def has_evaluated(self, series: Series, slot: int) -> bool:
-        """Whether a slot of a series has been evaluated, or looked back on, rather than being still to come."""
-        row = self._recent.place(series)
-        return row is not None and self._seen_from <= slot <= self._reached[row]
+    def evaluated_of(self, points: Points) -> Late:
+        """Return those points whose slots have been evaluated, or looked back on, rather than being still to come."""
+        places = [self._recent.place(each) for each in points.series]
+        rows = np.array([-1 if place is None else place for place in places], np.int32)[points.series_index]
+        known = rows >= 0
+        rows, slots = rows[known], points.slots[known]
+        evaluated = (self._seen_from <= slots) & (slots <= self._reached[rows])
+        return Late(rows[evaluated], slots[evaluated])
 
     @property
     def _seen_from(self) -> int:
@@ -336,6 +355,9 @@ class Evaluator:
     def _subject(self, row: int) -> Subject:
         series = self._recent.series[row]
         return Subject(self._exchanges[row], series.metric, series.measure)
+
+
+_NONE_LATE = Late(np.empty(0, np.int32), np.empty(0, np.int64))
 
 
 def _by_rule(episodes: Iterable[OpenEpisode]) -> dict[str, list[OpenEpisode]]:

@@ -2,7 +2,7 @@
 
 A breach that a late point makes is logged now, marked late; one that it unmakes is withdrawn. Ids tell which is which,
 and what moves to an episode with another opening is withdrawn and logged again.
-It reads the store for the past that nobody holds in memory any more.
+Pure: the past that nobody holds in memory any more is read by whoever asks, from where `starts_again` says.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.alerter.evaluation.columns_of import block_of
 from services.alerter.evaluation.events import event_order, to_events
 from services.alerter.evaluation.states import STALE_SLOTS, subject_of
-from services.alerter.evaluation.steps import history, open_episodes, restore, step
+from services.alerter.evaluation.steps import Block, history, open_episodes, restore, step
 from services.alerter.live.logged import LoggedEvents
 from services.core.breach_documents import OpenEpisode
 from services.core.breaches import Event, EventKind, Subject
-from services.core.model import Series, Slot, Slots, Window
+from services.core.model import Series, Slot, Slots
 from services.core.rules import Ratio, Rule
-from services.core.store.base import MetricReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +35,37 @@ class Correction:
     """by these."""
 
 
+def starts_again(rule: Rule, series: Sequence[Series], since: Slot, *, logged: LoggedEvents, began: Slot) -> Slots:
+    """Return for each of these series from which slot on it is evaluated again, where its late points begin at `since`.
+
+    A ratio's episode that was open by then is evaluated from its opening on: what it froze there may be another number
+    now.
+    """
+    return np.array([_start(rule, subject_of(each), since, logged, began) for each in series], np.int64)
+
+
+def looked_back_on(rule: Rule) -> int:
+    """Return how many slots before its start evaluating again has to know."""
+    return max(history(rule), STALE_SLOTS)
+
+
 def evaluate_again(
     rule: Rule,
     series: Sequence[Series],
     since: Slot,
+    starts: Slots,
     through: Slots,
     *,
-    reader: MetricReader,
+    block: Block,
     logged: LoggedEvents,
-    began: Slot,
     expected_from: Slots,
 ) -> Correction:
-    """Evaluate these series under a rule from the slot `since` through what was evaluated of each.
+    """Evaluate each of these series under a rule from its start through what was evaluated of it.
 
-    For a missing rule `series` are all of one exchange that the rule selects, and `expected_from` is, for each, from
-    when on missing slots count. A ratio's episode that was open by then is evaluated from its opening on: what it froze
-    there may be another number now.
+    The block begins `looked_back_on` slots before the first start. For a missing rule `series` are all of an exchange
+    that the rule selects, and `expected_from` is, for each, from when on missing slots count.
     """
-    starts = np.array([_start(rule, subject_of(each), since, logged, began) for each in series], np.int64)
-    first, last = int(starts.min()) - max(history(rule), STALE_SLOTS), int(through.max())
-    block = block_of(reader, series, Window(Slot(first), Slot(last + 1)))
-    just_before = block.values[:, since - STALE_SLOTS - first : since - first]
+    just_before = block.part(slice(None), since - STALE_SLOTS, since)
     silent = {subject_of(each) for each, absent in zip(series, np.isnan(just_before), strict=True) if absent.all()}
     since_of = {subject_of(each): int(start) for each, start in zip(series, starts, strict=True)}
     since_of |= {Subject(subject.exchange): since for subject in since_of}

@@ -14,7 +14,7 @@ import asyncio
 import collections
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from services.alerter.notifying.dead_letters import DeadLetter, DeadLetters
 from services.alerter.notifying.webhooks import Answer, Outcome, Receiver, Send, pause_seconds
@@ -55,7 +55,9 @@ class Deliverer:
         clock: Clock,
         metrics: NotifierMetrics,
         poll_interval_seconds: float,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`leads` is asked before each request: the right to notify may have gone since the last one."""
         self.receiver = receiver
         self._log = log
         self._letters = letters
@@ -63,6 +65,7 @@ class Deliverer:
         self._clock = clock
         self._metrics = metrics
         self._interval = poll_interval_seconds
+        self._leads = leads
         self._position: Position | None = None
         self._saved: Position | None = None
         self._live_from: Slot | None = None
@@ -110,7 +113,7 @@ class Deliverer:
 
     async def _deliver(self) -> float:
         self._open = None  # much may be over since the receiver failed
-        while not self._stopping:
+        while not self._stopping and self._leads():
             if (left := self._pause_left()) > 0:
                 return left
             await self._save()

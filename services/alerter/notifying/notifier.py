@@ -99,7 +99,7 @@ class Notifier:
     """A thread that notifies. It may be stopped and started again, as the right to notify comes and goes.
 
     `healthy` says whether evaluation keeps up: as long as it does, `switch` gets its sign of life. `letters` may be
-    anybody's on the same log; what was queued there for sending anew is sent.
+    anybody's on the same log; what was queued there for sending anew is sent. Nothing is sent while `leads` says no.
     """
 
     def __init__(
@@ -111,6 +111,7 @@ class Notifier:
         metrics: NotifierMetrics,
         switch: Switch | None = None,
         healthy: Callable[[], bool] = lambda: True,
+        leads: Callable[[], bool] = lambda: True,
         poll_interval_seconds: float = POLL_INTERVAL_SECONDS,
     ) -> None:
         self._log = log
@@ -119,6 +120,7 @@ class Notifier:
         self._metrics = metrics
         self._switch = switch
         self._healthy = healthy
+        self._leads = leads
         self._interval = poll_interval_seconds
         self._letters = DeadLetters(log, clock, on_dropped=metrics.dropped_letters.inc)
         self._thread: threading.Thread | None = None
@@ -158,6 +160,7 @@ class Notifier:
                     clock=self._clock,
                     metrics=self._metrics,
                     poll_interval_seconds=self._interval,
+                    leads=self._leads,
                 )
                 for receiver in self._receivers
             ]
