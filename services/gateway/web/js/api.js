@@ -39,6 +39,11 @@ export async function refusal(response) {
   }
 }
 
+/** Throw what there is to say where nothing answers. */
+export function unreachable() {
+  throw new ApiError("The gateway cannot be reached.");
+}
+
 async function call(address, options = {}) {
   let response;
   const { token } = access;
@@ -46,7 +51,7 @@ async function call(address, options = {}) {
     response = await fetch(address, { ...options, headers: access.headers(options.headers) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("The gateway cannot be reached.");
+    unreachable();
   }
   if (!response.ok) {
     const error = await refusal(response);

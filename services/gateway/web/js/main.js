@@ -217,7 +217,7 @@ new Signing({ onToken: refresh });
 let troubled = null;
 
 // As a sentence; what it would have a person do, the page does.
-function told({ problem }) {
+function told({ message, problem = message }) {
   const words = problem.endsWith(".") ? problem : `${problem}.`;
   return words[0].toUpperCase() + words.slice(1);
 }

@@ -5,7 +5,7 @@
 // in silence; so the body is read here.
 
 import { access } from "./access.js";
-import { ApiError, errorIn, refusal } from "./api.js";
+import { ApiError, errorIn, refusal, unreachable } from "./api.js";
 
 const SILENCE = 40_000; // the services send something at least every 15 s
 const CHECK = 5_000;
@@ -94,7 +94,7 @@ export class Stream {
       const headers = access.headers({ Accept: "text/event-stream" });
       if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
       const resumed = this.#cursor !== "";
-      const response = await fetch(this.#address, { headers, signal: abort.signal, cache: "no-store" });
+      const response = await fetch(this.#address, { headers, signal: abort.signal, cache: "no-store" }).catch(unreachable);
       const error = response.ok ? null : await refusal(response);
       access.answered(response.status, token, error);
       if (error) throw error;
@@ -121,7 +121,7 @@ export class Stream {
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch(unreachable);
       if (done || signal.aborted) return;
       this.#heard = Date.now();
       this.#failures = 0;
