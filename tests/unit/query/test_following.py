@@ -223,12 +223,13 @@ def test_it_follows_in_a_thread_until_it_is_stopped() -> None:
 
 
 def test_ten_thousand_series_are_read_in_small_stretches() -> None:
-    """The more series there are, the fewer slots are read at once."""
+    """The more series there are, the fewer hours are read at once, and all but the earliest stretch begin with one."""
     reader = Fickle(make_store(make_market(names(10_000), slots=2, measures=[Measure.PRICE, Measure.VOLUME])))
     made = unserved(reader)
     made.follower.step()
 
-    assert max(len(window) for window in reader.windows) == 200
+    assert max(len(window) for window in reader.windows) == 360  # of twenty thousand series, 8 million values at most
+    assert all(window.start % 60 == 0 for window in reader.windows[:-1])
     assert made.window.series_count == 20_000
 
 

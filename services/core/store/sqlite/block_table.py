@@ -10,7 +10,7 @@ import numpy as np
 from services.core.model import Floats, Qualities, Window
 from services.core.store.sqlite import blocks
 
-_FETCH_BLOCKS = 16_384
+_FETCH_BLOCKS = 4096
 
 
 def fetch(connection: sqlite3.Connection, keys: blocks.Keys) -> tuple[blocks.Keys, list[bytes]]:
