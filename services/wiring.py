@@ -191,6 +191,7 @@ def _serving(
     own = settings.query if role == "query" else settings.alerter
     return Serving(
         listen=listen,
+        role=role,
         drain_seconds=own.drain_seconds,
         max_streams=own.max_streams,
         reflection=own.reflection,

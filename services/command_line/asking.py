@@ -46,11 +46,14 @@ def refusal(error: tickwatch.Error, address: str, option: str) -> click.ClickExc
     elif error.code == "UNAUTHENTICATED":
         hint = "--token-file names a file that holds a token"
     kind = WrongInput if error.code == "INVALID_ARGUMENT" else click.ClickException
-    return kind(f"{error.message}" + (f" ({hint})" if hint else ""))
+    # A service that knows what would be right has mostly said so in its message.
+    return kind(f"{error.message}" + (f" ({hint})" if hint and f"({hint})" not in error.message else ""))
 
 
 def _no_connection(message: str, address: str, option: str) -> str:
     """Return what may be wrong where no connection came about, by what gRPC says of it."""
+    if "WRONG_VERSION_NUMBER" in message:
+        return f"{address} does not speak TLS: leave out --tls and --ca, or say --plaintext"
     if "handshake" in message:
         return "--ca has to name the authority that signed the server's certificate"
     if "Socket closed" in message or "reset" in message:

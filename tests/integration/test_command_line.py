@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -201,16 +202,21 @@ WRONG = [
     (["rank", "prices"], 2, "'prices' is not a measure; did you mean 'price'?"),
     (["list", "--exchange", "sim"], 2, "'sim' is not an exchange (upper case, as in KRAKEN)"),
     (["list", "--output", "xml"], 2, "'xml' is not one of"),
+    (["list", "--tls"], 1, "does not speak TLS: leave out --tls"),
 ]
 
 
 @pytest.mark.parametrize(("words", "code", "message"), WRONG)
 def test_a_wrong_question_is_answered_with_what_would_be_right(market, words, code, message):
-    """Each mistake gets its exit code and a message that quotes it, without a traceback and nothing on stdout."""
+    """Each mistake gets its exit code and a message that quotes it, without a traceback and nothing on stdout.
+
+    What would be right is said once, though the service says it in its message and beside it.
+    """
     done = commands.tickwatch(*words, "--server", market.address, settings={})
 
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
+    assert not re.search(r"(\([^()]+\)) \1", done.stderr)
     assert "Traceback" not in done.stderr
 
 

@@ -308,9 +308,10 @@ class Deliverer:
     def _gave_up(self, event: Event, answer: Answer) -> None:
         self._metrics.dead.labels(self.receiver.name).inc()
         _log.warning(
-            "event %s is a dead letter after %d attempts: receiver %s: %s",
+            "event %s is a dead letter after %d attempt%s: receiver %s: %s",
             event.id,
             self._attempts,
+            "" if self._attempts == 1 else "s",
             self.receiver.name,
             answer.words,
         )

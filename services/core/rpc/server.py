@@ -90,9 +90,10 @@ class RpcServer:
         handlers = self.health.handlers(self.metrics, self._probes)
         try:
             credentials = ServerCertificates(protection.tls).credentials() if protection.tls else None
-            self.host, self.port = _listen(self._server, serving.listen, "listen", credentials)
+            self.host, self.port = _listen(self._server, serving.listen, serving.setting("listen"), credentials)
             if self._health_server is not None and protection.health_listen is not None:
-                _, self.health_port = _listen(self._health_server, protection.health_listen, "health_listen")
+                setting = serving.setting("health_listen")
+                _, self.health_port = _listen(self._health_server, protection.health_listen, setting)
                 self._health_server.add_registered_method_handlers(health_service.SERVICE, handlers)
                 self._health_server.add_generic_rpc_handlers([_Unknown()])
         except InvalidSettingError:

@@ -21,6 +21,8 @@ class Serving:
 
     listen: str
     """HOST:PORT; port 0 leaves it to the machine."""
+    role: str = ""
+    """The role's section of the settings, by which an error names where it listens; empty: it has none."""
     max_workers: int = 8
     """How many unary calls are answered at once."""
     max_streams: int = 1024
@@ -49,6 +51,10 @@ class Serving:
     def store_permits(self) -> int:
         """How many calls may wait for the store at once: half of the workers, so that memory answers the others."""
         return max(1, self.max_workers // 2)
+
+    def setting(self, name: str) -> str:
+        """Return how a setting of the role is named in an error."""
+        return f"{self.role}.{name}" if self.role else name
 
     def stream_limit(self) -> StreamLimit:
         """Return what counts the streams of one method."""

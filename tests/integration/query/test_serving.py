@@ -29,6 +29,7 @@ from services.core.clock import ManualClock
 from services.core.errors import InvalidSettingError
 from services.core.model import DAY_SLOTS, Measure, Series
 from services.core.rpc import server as rpc_server
+from services.core.rpc.access import Protection
 from services.core.rpc.serving import Serving
 from services.core.streaming import WatchTimes
 from services.core.telemetry import serve_metrics
@@ -349,6 +350,15 @@ async def test_a_taken_port_is_named() -> None:
         with pytest.raises(InvalidSettingError, match="HOST:PORT, as in"):
             async with open_query_server(Serving(listen="localhost"), reader=make_store()):
                 pass
+        taken = Protection(health_listen=service.server.address)
+        for serving, setting in (
+            (Serving(listen=service.server.address, role="query"), "query.listen"),
+            (Serving(listen="127.0.0.1:0", role="query", protection=taken), "query.health_listen"),
+        ):
+            with pytest.raises(InvalidSettingError) as caught:
+                async with open_query_server(serving, reader=make_store()):
+                    pass
+            assert caught.value.field == setting
 
 
 async def test_two_servers_share_a_port() -> None:
