@@ -201,6 +201,11 @@ async def test_a_phone(browser: Browser):
             )
             assert shown.count("visible") == 1
             assert await viewer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        cut = await viewer.page.evaluate(
+            "[...document.querySelectorAll('.feed-marks')].filter((one) => one.offsetLeft + one.offsetWidth > "
+            "one.parentElement.offsetLeft + one.parentElement.offsetWidth).length"
+        )
+        assert cut == 0  # a long name of a rule gives way to what has happened
         await viewer.page.locator(".grid-space .grid-row").nth(1).tap()
         await expect(viewer.text("#series")).to_be_visible()
         await expect(viewer.text(".u-over")).to_be_visible()
@@ -210,6 +215,18 @@ async def test_a_phone(browser: Browser):
         await context.close()
         assert min(heights) >= 36
         assert [] == viewer.complaints
+
+
+async def test_a_small_tablet_has_every_statistic(browser: Browser):
+    """One view at a time, with all the columns that a desk has."""
+    async with open_desk(await simulated_day(Slot(newest_slot() + 1))) as desk:
+        context = await browser.new_context(viewport={"width": 768, "height": 1024})
+        viewer = Viewer(await context.new_page())
+        await viewer.open(desk.url)
+        for column in ("stddev", "coefficient_of_variation", "log_return_stddev", "coverage", "open"):
+            await expect(viewer.cell(BTC, column)).to_be_visible()
+        assert await viewer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        await context.close()
 
 
 async def violations(page: Page) -> list[str]:

@@ -116,6 +116,7 @@ export class Feed {
 
 function makeRow(event, fresh) {
   const time = Date.now() - event.time > DAY ? dayClock(event.time) : clock(event.time);
+  const marks = [event.kind === "breach" && event.opening && "opens", event.late && "late", event.silenced && "silenced"].filter(Boolean);
   const button = make("button", { type: "button", title: event.message ?? "" },
     make("time", { dateTime: new Date(event.time).toISOString(), textContent: time }),
     make("span", { className: "feed-what" },
@@ -124,7 +125,7 @@ function makeRow(event, fresh) {
     make("span", { className: "feed-brief", textContent: brief(event) }),
     make("span", { className: "feed-rule" },
       make("span", { className: `severity ${event.severity}`, textContent: event.severity }),
-      ` ${event.rule}${event.kind === "breach" && event.opening ? " · opens" : ""}${event.late ? " · late" : ""}${event.silenced ? " · silenced" : ""}`),
+      " ", make("span", { className: "feed-rule-name", textContent: event.rule }), " ", make("span", { className: "feed-marks", textContent: marks.map((mark) => `· ${mark}`).join(" ") })),
     make("span", { className: "feed-value", textContent: compared(event) }));
   const row = make("li", { className: `feed-row ${event.kind}${fresh ? " fresh" : ""}` }, button);
   row.dataset.id = event.id;

@@ -274,7 +274,7 @@ export class RankingTable {
     const words = this.#filter ? `${this.#rows.length.toLocaleString("en-US")} of ${plural(total, "metric")}` : plural(total, "metric");
     setText(byId("ranking-count"), this.#market.loaded ? words : "");
     const { rankingEnd } = this.#market;
-    setText(byId("ranking-asof"), rankingEnd ? `ranked up to ${clock(rankingEnd)} UTC` : "");
+    setText(byId("ranking-asof"), rankingEnd && total ? `ranked up to ${clock(rankingEnd)} UTC` : "");
     this.#message.hidden = this.#rows.length > 0;
     setText(this.#message, this.#emptiness(total));
   }
