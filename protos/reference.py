@@ -28,7 +28,7 @@ _Field = descriptor_pb2.FieldDescriptorProto
 _Comments = Mapping[tuple[int, ...], str]
 
 # Numbers of fields in descriptor.proto, of which the paths of its SourceCodeInfo are made.
-_MESSAGE, _ENUM, _SERVICE, _PART = 4, 5, 6, 2
+_MESSAGE, _ENUM, _SERVICE, _PART, _SYNTAX = 4, 5, 6, 2, 12
 _NESTED_MESSAGE, _NESTED_ENUM = 3, 4
 
 
@@ -48,6 +48,8 @@ def page(files: Sequence[descriptor_pb2.FileDescriptorProto]) -> str:
     parts = [_HEAD]
     for file in files:
         comments = {tuple(at.path): _text(at.leading_comments) for at in file.source_code_info.location}
+        # What holds for the whole file stands before its first statement.
+        parts.append(f"\n## {pathlib.PurePath(file.name).name}\n\n{comments.get((_SYNTAX,), '')}")
         for place, service in enumerate(file.service):
             parts += _service(service, comments, (_SERVICE, place))
         for place, message in enumerate(file.message_type):

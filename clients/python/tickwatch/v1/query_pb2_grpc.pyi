@@ -4,9 +4,9 @@ isort:skip_file
 What was measured: the last 24 hours of every metric, and what is older from the store.
 
 Conventions of this package. A slot is one minute of UTC, named by its start. Times are slots: whole minutes. Ranges
-are half-open, [start, end). A value that does not exist is NaN in a column and never 0. Every error carries
-google.rpc.ErrorInfo (domain "tickwatch"); bad input carries google.rpc.BadRequest too, naming the field; where a
-retry helps there is google.rpc.RetryInfo.
+are half-open, [start, end). A value that does not exist is NaN in a column and never 0. Every error but those of
+gRPC itself carries google.rpc.ErrorInfo (domain "tickwatch"); bad input carries google.rpc.BadRequest too, naming
+the field; where a retry helps there is google.rpc.RetryInfo.
 
 Errors of every method, by reason: INVALID_FIELD and INVALID_PAGE_TOKEN (INVALID_ARGUMENT), NOT_READY (UNAVAILABLE)
 while the last 24 hours are being loaded, and to streams while the server stops, DEADLINE_TOO_SHORT
