@@ -11,6 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from services.alerter.streams.cursors import cursor_text
+from services.core.breaches import Position
+from services.core.clock import ManualClock
 from services.core.model import Measure, Points, Quality, Series, Slot
 from services.core.store.memory import MemoryMetricStore
 from services.gateway.server import open_gateway
@@ -21,7 +24,7 @@ from tests.support import alerter, query
 from tests.support.alerter import LogWriter, breach, many, resolved
 from tests.support.gateway import Gateway, reading, reason, serve
 from tests.support.ports import free_port
-from tests.support.query import LAST, eventually, make_market, make_store
+from tests.support.query import LAST, NOW, eventually, make_market, make_store
 
 POINTS = "/v1/points/stream"
 BREACHES = "/v1/breaches/stream"
@@ -202,6 +205,30 @@ async def test_a_last_event_id_of_another_store_resets(address: str) -> None:
     assert reset.data["error"]["details"][0]["reason"] in ("CURSOR_EXPIRED", "INVALID_CURSOR")
     assert begin.kind in ("bookmark", "snapshot")
     assert (insisting.status_code, reason(insisting)) == (400, reset.data["error"]["details"][0]["reason"])
+
+
+@pytest.mark.parametrize("address", [POINTS, BREACHES])
+async def test_a_cursor_too_old_is_never_a_silent_gap(address: str) -> None:
+    """400 with CURSOR_EXPIRED for who gives it in the address, `reset` and a new begin for a browser."""
+    clock = ManualClock(NOW)
+    store = make_store(make_market(["SIM:AAA"]), clock)
+    LogWriter(store.breach_log).append(*many(2))
+    if address == POINTS:
+        old = store.mark()
+        write(store, 1.0)
+        clock.advance(26 * 3600)
+        write(store, 2.0, slot=LAST + 26 * 60)
+        store.expire()
+    else:
+        old = cursor_text(store.breach_log.log_id(), Position(Slot(LAST - 40 * 1440), 0))
+    async with serve(store) as gateway:
+        insisting = await gateway.http.get(address, params={"cursor": old})
+        async with reading(gateway.http, address, last_event_id=old) as reader:
+            reset, begin = await reader.next(), await reader.next()
+
+    assert (insisting.status_code, reason(insisting)) == (400, "CURSOR_EXPIRED")
+    assert (reset.kind, reset.data) == ("reset", insisting.json())
+    assert begin.kind in ("bookmark", "snapshot")
 
 
 async def test_equal_streams_share_one_of_the_service() -> None:

@@ -87,3 +87,32 @@ async def test_callers_are_who_they_say(tmp_path):
 
     assert known == again == [200] * 4
     assert others == [[401] * 4] * 4
+
+
+async def test_what_a_caller_may_not_do_is_forbidden(tmp_path):
+    """403 names the caller, the method and the role that lacks; who may read goes on reading."""
+    authority, reader = Authority(tmp_path / "authority"), new_token()
+    replace(tmp_path / "tokens.yaml", tokens_text(("reader", "read", reader)))
+    protection = Protection(tls=tls_files(localhost(authority)), access=Access(FileTokens(tmp_path / "tokens.yaml")))
+    store = make_store(make_market(["SIM:AAA"]))
+    alerter.LogWriter(store.breach_log)
+    shown = {"Authorization": f"Bearer {reader}"}
+    async with (
+        asyncio.timeout(60),
+        serve(store, protection=protection) as service,
+        alerter.serve(store, protection=protection) as alerts,
+        open_gateway(
+            listen="127.0.0.1:0",
+            query=service.server.address,
+            alerts=alerts.server.address,
+            credentials=tickwatch.Credentials(ca=authority.ca),
+        ) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, timeout=20, headers=shown) as http,
+    ):
+        read = await http.get("/v1/rules")
+        forbidden = await http.post("/v1/silences", json={"duration": "1h"})
+    (details,) = forbidden.json()["error"]["details"]
+
+    assert (read.status_code, forbidden.status_code) == (200, 403)
+    assert (details["reason"], details["metadata"]["caller"]) == ("PERMISSION_DENIED", "reader")
+    assert details["metadata"]["method"].endswith("CreateSilence")
