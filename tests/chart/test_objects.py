@@ -11,7 +11,7 @@ import yaml
 from services.core.rpc.health import LIVENESS
 from services.core.settings import load_settings
 from services.securing import check_gateway
-from tests.support.chart import KUBERNETES, Object, of_kind, pods, rendered, scenario_names
+from tests.support.chart import KUBERNETES, OLDEST_KUBERNETES, Object, of_kind, pods, rendered, scenario_names
 
 every_scenario = pytest.mark.parametrize("scenario", scenario_names())
 
@@ -21,12 +21,13 @@ FOREIGN_KINDS = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
 GRPC_SERVICES = {"query": "tickwatch.v1.QueryService", "alerter": "tickwatch.v1.AlertService"}
 
 
+@pytest.mark.parametrize("version", [OLDEST_KUBERNETES, KUBERNETES])
 @every_scenario
-def test_objects_fit_the_schemas_of_kubernetes(scenario):
-    """Every object is one that the API server knows, without a field that it does not."""
+def test_objects_fit_the_schemas_of_kubernetes(scenario, version):
+    """Every object is one that the API server knows, the oldest that the chart takes too, without unknown fields."""
     for item in rendered(scenario):
         if item["kind"] not in FOREIGN_KINDS:
-            kubernetes_validate.validate(item, KUBERNETES, strict=True)
+            kubernetes_validate.validate(item, version, strict=True)
 
 
 @every_scenario

@@ -18,6 +18,8 @@ GOLDENS = ROOT / "tests" / "chart" / "goldens"
 
 KUBERNETES = "1.37"
 """The version that renders are made and checked for."""
+OLDEST_KUBERNETES = yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"].strip(">=").rpartition(".")[0]
+"""The oldest version, as in `1.29`, that the chart says it is for."""
 
 Object = dict[str, Any]
 

@@ -100,6 +100,8 @@ class Engine:
         """What late points ask for: by rule, and the slot from which on it is to be evaluated again."""
         self._end: Position | None = None
         self._written: AlertState | None = None
+        self._whole = False
+        """Whether what is in memory is what the log and the store say: a reading that fails changes nothing of it."""
         self._failures = 0
         self._polling = Polling(
             "tickwatch-engine",
@@ -143,7 +145,8 @@ class Engine:
             self._evaluator, self._mark = None, Mark("")
         except StoreError as error:
             self._failed(f"cannot evaluate: {error}")
-            self._evaluator = None
+            if not self._whole:
+                self._evaluator = None
         except Exception as error:  # noqa: BLE001 - see below; it is logged
             # A defect in a batch must not end the thread silently: it shows in the health and the log.
             _log.exception("evaluation failed")
@@ -175,6 +178,7 @@ class Engine:
 
     def _load(self) -> None:
         """Take up evaluation where the log's checkpoint says, or begin with the last day, and catch up."""
+        self._whole = False
         complete = last_complete_slot(self._clock.now())
         present = self._reader.mark()
         checkpoint = self._log.checkpoint()
@@ -209,6 +213,7 @@ class Engine:
         self._owe(evaluator.evaluated_of(missed.points))
         self._reevaluate()
         self._catch_up(Window(here, end), last_complete_slot(self._clock.now() - self._grace))
+        self._whole = True
 
     def _opening(self, complete: int, mark: Mark) -> AlertState:
         """Return where a log begins that nobody has begun: with what the store has of the last day."""
@@ -340,14 +345,16 @@ class Engine:
         until = self._clock.elapsed() + _AGAIN_SECONDS
         while self._owed and self._clock.elapsed() <= until:
             name, since = min(self._owed)
-            touched = self._owed.pop((name, since))
             watched = evaluator.watched(name)
-            if watched is None:  # the rule has gone meanwhile
-                continue
-            together = _together(watched, touched & watched.places.keys())
-            reached = evaluator.reached(watched, together).tolist()
-            chosen = [each for each, slot in zip(together, reached, strict=True) if slot >= since]
-            if chosen and (left := self._evaluate_again(watched, chosen, since, until)):
+            left: Sequence[Series] = ()
+            if watched is not None:  # else the rule has gone meanwhile
+                together = _together(watched, self._owed[name, since] & watched.places.keys())
+                reached = evaluator.reached(watched, together).tolist()
+                chosen = [each for each, slot in zip(together, reached, strict=True) if slot >= since]
+                left = self._evaluate_again(watched, chosen, since, until) if chosen else ()
+            # Only now: where it cannot be read, it is still owed.
+            del self._owed[name, since]
+            if left:
                 self._owed[name, since] = set(left)
         if not self._owed:
             self._settled = self._mark
@@ -409,7 +416,9 @@ class Engine:
         if state.evaluated > end.slot:
             end = Position(state.evaluated, 0)
         checkpoint = Checkpoint(end, state_text(state))
+        whole, self._whole = self._whole, False
         self._log.append(self._end, entries, checkpoint, self._may_write)
+        self._whole = whole
         self._end, self._written = end, state
         self._logged.add(entry.event for entry in entries)
         for entry in entries:

@@ -15,7 +15,7 @@ from services.alerter.leadership.leading import Duties
 from services.alerter.live import engine as engine_module
 from services.core.breaches import Checkpoint, Position
 from services.core.clock import ManualClock
-from services.core.errors import LogMovedError
+from services.core.errors import LogMovedError, StoreUnavailableError
 from services.core.model import Points, Slot
 from services.core.rules import Missing, Ratio, Rule
 from services.core.store.influx import log as influx_log
@@ -215,6 +215,28 @@ def test_new_slots_do_not_wait_for_a_past_that_is_filled_in(monkeypatch: pytest.
     wanted = [event for event in standing(expected.events) if event.rule == "surge"]
     assert slots == {event.slot for event in wanted}
     assert set(ids(wanted)) <= set(ids(standing(live.events)))
+
+
+def test_a_reading_that_fails_loses_nothing_of_what_has_been_read() -> None:
+    """A store that is overloaded lets single readings fail: evaluation goes on where it was, and begins not anew."""
+    expected = filled_in()
+    expected.step()
+    whole = going_on(live := filled_in(), lambda: True, lambda _: None)
+    live.step()
+    for failing in range(1, whole.reads + 1):
+        live = filled_in()
+
+        def fail(count: int, failing: int = failing) -> None:
+            if count == failing:
+                raise StoreUnavailableError("influxdb", "no answer within 10 s")
+
+        going_on(live, lambda: True, fail)
+        live.engine._load = None  # type: ignore[assignment]  # it need not be called
+
+        assert not live.engine.step()
+        assert live.engine.step()
+
+        assert ids(standing(live.events)) == ids(standing(expected.events)), f"after reading {failing}"
 
 
 class _With:
