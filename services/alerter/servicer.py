@@ -28,6 +28,7 @@ from services.core.rpc.interceptors import Context, Handler, Meter, StreamLimit
 from services.core.rpc.paging import PageTokens, page_size
 from services.core.rpc.server import RpcServer
 from services.core.rpc.subscribing import subscribed
+from services.core.rules import check_name
 from services.core.store.base import BreachLog
 from services.core.store.gate import StoreGate
 from services.core.streaming import WatchTimes
@@ -39,7 +40,6 @@ LARGEST_PAGE = 1000
 
 _POSITION = struct.Struct(">qI")
 
-_RULE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _METRIC_GLOB = re.compile(r"[A-Z0-9_.:*?-]{0,64}[*?][A-Z0-9_.:*?-]{0,64}")
 
 
@@ -133,10 +133,7 @@ def _from_wire_filter(asked: wire.WatchBreachesRequest | wire.ListBreachesReques
         if len(names) > MOST_FILTERED:
             raise InvalidInputError(field, f"{len(names)} names", f"at most {MOST_FILTERED}, or none for all")
     for place, name in enumerate(asked.rules):
-        if not _RULE_NAME.fullmatch(name):
-            raise InvalidInputError(
-                f"rules[{place}]", f"{name!r} is not a rule's name", "letters, digits, - and _, at most 64"
-            )
+        check_name(name, f"rules[{place}]")
     for place, name in enumerate(asked.metrics):
         if not _METRIC_GLOB.fullmatch(name):
             _check_metric(name, f"metrics[{place}]")

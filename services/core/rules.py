@@ -47,6 +47,13 @@ _FACTOR = 3.0
 _RESOLVE_FACTOR = 2.0
 
 
+def check_name(name: str, field: str) -> None:
+    """Raise InvalidInputError of this field for what cannot be a rule's name."""
+    if not _NAME.fullmatch(name):
+        hint = "letters, digits, - and _, at most 64, a letter or a digit first"
+        raise InvalidInputError(field, f"{name!r} is not a rule's name", hint)
+
+
 class RatioMode(enum.StrEnum):
     """How a ratio treats the sign of values."""
 
@@ -201,10 +208,7 @@ class Rule:
     """How many points in a row must be out of line before an episode opens; always 1 for Missing."""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise InvalidInputError(
-                "name", f"{self.name!r} is not a rule's name", "letters, digits, - and _, at most 64"
-            )
+        check_name(self.name, "name")
         if len(self.labels) > _MOST_LABELS:
             raise InvalidInputError("labels", f"{len(self.labels)} are too many", f"at most {_MOST_LABELS}")
         _check_message(self.message)

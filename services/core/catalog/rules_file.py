@@ -1,4 +1,4 @@
-"""The rules as a YAML file that people write; `rules.yaml` beside this module is one, with every default spelled out.
+"""The rules as a YAML file that people write; `rules.yaml` beside this module is one.
 
     rules:
       - name: volume-spike

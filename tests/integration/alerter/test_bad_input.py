@@ -14,7 +14,7 @@ from tests.support.query import LAST, failure, make_store
 
 SEVERITIES = "one of SEVERITY_INFO, SEVERITY_WARNING, SEVERITY_CRITICAL"
 GLOB_HINT = "KRAKEN:BTCUSD, or KRAKEN:* for a whole exchange"
-RULE_HINT = "letters, digits, - and _, at most 64"
+RULE_HINT = "letters, digits, - and _, at most 64, a letter or a digit first"
 
 
 def at(slot: int, seconds: int = 0, nanos: int = 0) -> dict[str, int]:

@@ -216,7 +216,11 @@ WRONG = [
     (["watch", "--severity", "bad"], 2, "'bad' is not one of"),
     (["watch", "--output", "csv"], 2, "'csv' is not one of"),
     (["watch", "--metric", "btcusd"], 2, "'btcusd' is neither a metric's name nor a glob (KRAKEN:BTCUSD, or KRAKEN:*"),
-    (["watch", "--rule", "a b"], 2, "'a b' is not a rule's name (letters, digits, - and _, at most 64)"),
+    (
+        ["watch", "--rule", "a b"],
+        2,
+        "'a b' is not a rule's name (letters, digits, - and _, at most 64, a letter or a digit first)",
+    ),
     (["watch", "--cursor", "x"], 2, "cursor: is not one that a stream has sent (open the stream without a cursor)"),
     (["breaches", "--since", "1h", "--start", "2026-01-01"], 2, "give either --since or --start"),
     (["breaches", "--start", "2026-01-02", "--end", "2026-01-01"], 2, "end_time: the range would end at 2026-01-01"),

@@ -60,9 +60,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": "x"}, "rule.condition: is required (one of ratio, threshold, missing, frozen)"),
     (
         {"name": "", "ratio": {}},
-        "rule.name: '' is not a rule's name (letters, digits, - and _, at most 64)",
+        "rule.name: '' is not a rule's name (letters, digits, - and _, at most 64, a letter or a digit first)",
     ),
-    ({"name": "a b", "ratio": {}}, "rule.name: 'a b' is not a rule's name (letters, digits, - and _, at most 64)"),
+    (
+        {"name": "a b", "ratio": {}},
+        "rule.name: 'a b' is not a rule's name (letters, digits, - and _, at most 64, a letter or a digit first)",
+    ),
     (
         {"name": "x", "severity": 9, "ratio": {}},
         ("rule.severity: 9 is not one of this version's (one of SEVERITY_INFO, SEVERITY_WARNING, SEVERITY_CRITICAL)"),

@@ -104,7 +104,7 @@ MISTAKES = [
     ("rules:\n- name: 5\n  missing: {}", ["2: 5 is not a rule's name (text was expected)"]),
     (
         "rules:\n- name: a b\n  missing: {}",
-        ["2: name: 'a b' is not a rule's name (letters, digits, - and _, at most 64)"],
+        ["2: name: 'a b' is not a rule's name (letters, digits, - and _, at most 64, a letter or a digit first)"],
     ),
     (ONE, ["2: a rule needs a condition (one of ratio, threshold, missing, frozen)"]),
     (
