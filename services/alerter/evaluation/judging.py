@@ -6,6 +6,7 @@ A verdict depends on the point and the window before it only, so any block that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,11 +58,13 @@ def judge_ratio(ratio: Ratio, magnitudes: Flags, stretch: Stretch) -> Verdicts:
     gaps, (row, matrix) = _Gaps(shape), _levels(shape)
     columns: list[tuple[Places, Floats, Floats, Counts]] = []
     length, step = window + shape[1], _series_at_once(window + shape[1])
+    # Of one slot numpy sums along the series, otherwise along the slots: whichever are more.
+    order: Literal["C", "F"] = "F" if shape[1] == 1 else "C"
     signed = bool(magnitudes.any())
     room = _Room(min(step, shape[0]) * length, window)
     for first in range(0, shape[0], step):
         chunk = slice(first, min(first + step, shape[0]))
-        values = room.values[: (chunk.stop - first) * length].reshape(-1, length)
+        values = room.values[: (chunk.stop - first) * length].reshape((-1, length), order=order)
         values[:] = stretch.values(window, chunk)
         levels = levels_of(values, magnitudes[chunk, None]) if signed else values
         matrix[chunk] = levels[:, window:]

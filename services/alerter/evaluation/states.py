@@ -63,6 +63,8 @@ class Block:
         """Return the values of these series of the state in the slots [first, end); a view where that is possible."""
         if self.rows is not None:
             rows = self.rows[rows]
+        if isinstance(rows, np.ndarray):
+            rows = _slice_of(rows)
         return self.values[rows, first - self.start : end - self.start]
 
     def at(self, rows: Places, slots: Slots) -> Floats:
@@ -91,11 +93,7 @@ class Stretch:
     def values(self, back: int, chunk: slice | None = None) -> Floats:
         """Return the values of the series, or of a chunk of them, beginning `back` slots earlier: (series, slots)."""
         series = self.series if chunk is None else self.series[chunk]
-        first = self.first - back
-        if len(series) and series[-1] - series[0] == len(series) - 1:
-            # They follow each other: a slice is not copied.
-            return self.block.part(slice(int(series[0]), int(series[-1]) + 1), first, self.end)
-        return self.block.part(series, first, self.end)
+        return self.block.part(series, self.first - back, self.end)
 
 
 @dataclass(slots=True, eq=False)
@@ -278,6 +276,16 @@ def ratio_of(values: Floats, baselines: Floats) -> Floats:
     ratios = np.full(np.shape(baselines), np.nan)
     np.divide(values, baselines, out=ratios, where=np.not_equal(baselines, 0))
     return ratios
+
+
+def _slice_of(rows: Places) -> Places | slice:
+    """Return rows that follow each other at one distance as a slice, which is read without a copy."""
+    if not len(rows):
+        return rows
+    distance = int(rows[1] - rows[0]) if len(rows) > 1 else 1
+    if distance < 1 or (np.diff(rows) != distance).any():
+        return rows
+    return slice(int(rows[0]), int(rows[-1]) + 1, distance)
 
 
 def _floats(value: float | Floats, count: int) -> Floats:

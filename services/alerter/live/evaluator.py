@@ -77,6 +77,8 @@ class Evaluator:
         """From when on a series that came in without a point is expected; 0: from the opening; -1: it had points."""
         self._awaited = dict(state.awaited)
         self._exchanges: list[str] = []
+        self._exchange_of: Rows = np.empty(0, np.intp)
+        """Of each row, as a place in `_exchanges`."""
         self._watched: dict[str, Watched] = {}
         self._known_rows = 0
         self._expected: tuple[Series, ...] = ()
@@ -153,22 +155,33 @@ class Evaluator:
 
     def _note_rows(self) -> None:
         """Give rows that are new where they stand: at their exchange's last closed slot."""
-        for series in self._recent.series[len(self._exchanges) :]:
+        known = len(self._exchange_of)
+        news = self._recent.series[known:]
+        if not news:
+            return
+        places = {exchange: place for place, exchange in enumerate(self._exchanges)}
+        exchange_of, reached, newest, since, first = ([] for _ in range(5))
+        for row, series in enumerate(news, known):
             exchange = series.metric.partition(":")[0]
-            self._exchanges.append(exchange)
-            if exchange not in self._done:
+            if exchange not in places:
+                places[exchange] = len(self._exchanges)
+                self._exchanges.append(exchange)
                 self._done[exchange] = self._ahead.pop(Subject(exchange).key, self._evaluated)
                 self._closed[exchange] = self._done[exchange]
+            exchange_of.append(places[exchange])
             subject = Subject(exchange, series.metric, series.measure)
-            at = self._ahead.pop(subject.key, self._done[exchange])
-            self._reached = np.append(self._reached, at)
+            reached.append(self._ahead.pop(subject.key, self._done[exchange]))
             # What was there before evaluation began, or went on elsewhere, need not wait for its slot to be closed.
-            present = np.flatnonzero(~np.isnan(self._recent.values[len(self._newest)]))
-            newest = self._recent.start + int(present[-1]) if len(present) else -1
-            self._newest = np.append(self._newest, newest)
-            self._since = np.append(self._since, self._awaited.pop(subject.key, -1))
+            present = np.flatnonzero(~np.isnan(self._recent.values[row]))
+            newest.append(self._recent.start + int(present[-1]) if len(present) else -1)
+            since.append(self._awaited.pop(subject.key, -1))
             past = present[present >= self.began - self._recent.start]
-            self._first = np.append(self._first, self._recent.start + int(past[0]) if len(past) else _NEVER)
+            first.append(self._recent.start + int(past[0]) if len(past) else _NEVER)
+        self._exchange_of = np.append(self._exchange_of, exchange_of)
+        self._reached = np.append(self._reached, reached)
+        self._newest = np.append(self._newest, newest)
+        self._since = np.append(self._since, since)
+        self._first = np.append(self._first, first)
 
     # Points and slots.
 
@@ -219,8 +232,8 @@ class Evaluator:
         self._recent.advance(complete + 1)
         if not self._closed:
             self._evaluated = Slot(max(self._evaluated, waited))
-        for exchange, closed in self._closed.items():
-            rows = np.array([row for row, each in enumerate(self._exchanges) if each == exchange], np.intp)
+        for place, exchange in enumerate(self._exchanges):
+            rows, closed = np.flatnonzero(self._exchange_of == place), self._closed[exchange]
             slot = closed + 1
             while slot <= complete and (slot <= waited or self._is_whole(rows, slot, runs.get(exchange, Slot(-1)))):
                 slot += 1
@@ -239,8 +252,8 @@ class Evaluator:
 
     def _of_exchanges(self, slots: Mapping[str, int], rows: Rows | None = None) -> Slots:
         """Return for each of these rows, or of all, what holds for its exchange."""
-        exchanges = self._exchanges if rows is None else [self._exchanges[row] for row in rows.tolist()]
-        return np.array([slots[exchange] for exchange in exchanges], np.int64)
+        of_each = np.array([slots[exchange] for exchange in self._exchanges], np.int64)
+        return of_each[self._exchange_of if rows is None else self._exchange_of[rows]]
 
     # Evaluation.
 
@@ -354,7 +367,7 @@ class Evaluator:
 
     def _subject(self, row: int) -> Subject:
         series = self._recent.series[row]
-        return Subject(self._exchanges[row], series.metric, series.measure)
+        return Subject(self._exchanges[self._exchange_of[row]], series.metric, series.measure)
 
 
 _NONE_LATE = Late(np.empty(0, np.int32), np.empty(0, np.int64))
