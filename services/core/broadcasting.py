@@ -11,10 +11,11 @@ Threads. One lock of the broadcast guards marks and the set of subscribers; each
 from __future__ import annotations
 
 import collections
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Sized
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Sized
+from typing import Any, Generic, TypeVar
 
 from services.core.errors import NotReadyError, TickwatchError
 
@@ -23,6 +24,9 @@ QUEUE_BATCHES = 64
 
 SLOW_GRACE_SECONDS = 15.0
 """How long the stream of a dropped subscriber may still be stuck in a send before its call is cancelled."""
+
+_AWAKE = 4
+"""How many subscribers are woken at a time: one alone may have to wait for its turn."""
 
 Content = TypeVar("Content", bound=Sized)
 """What a batch holds."""
@@ -52,6 +56,23 @@ class Batch(Generic[Content, Place]):
             return self._encoded
 
 
+class Relay:
+    """Wakes waiting subscribers a few at a time: whoever wakes wakes the next, before he does anything else.
+
+    Woken all at once, their threads would fight for the interpreter, each asking for it every few milliseconds, and
+    with a thousand of them that takes longer than all the sending.
+    """
+
+    def __init__(self, subscribers: Iterable[Subscriber[Any, Any]]) -> None:
+        self._subscribers = collections.deque(subscribers)
+
+    def pass_on(self) -> None:
+        """Wake the next who waits."""
+        with contextlib.suppress(IndexError):
+            while not self._subscribers.popleft().wake(self):
+                pass
+
+
 class Subscriber(Generic[Content, Place]):
     """One stream's end of the broadcast."""
 
@@ -62,6 +83,8 @@ class Subscriber(Generic[Content, Place]):
         self._capacity = capacity
         self._condition = threading.Condition()
         self._batches: collections.deque[Batch[Content, Place]] = collections.deque()
+        self._waiting = False
+        self._relay: Relay | None = None
         self._ended = False
         self._error: TickwatchError | None = None
         self.overflowed_at: float | None = None
@@ -71,13 +94,34 @@ class Subscriber(Generic[Content, Place]):
 
         Raises the error that the broadcast ended with, if it was one.
         """
+        relay = self._wait(max(0.0, timeout_seconds))
+        if relay is not None:
+            relay.pass_on()
         with self._condition:
-            self._condition.wait_for(lambda: self._batches or self._ended, max(0.0, timeout_seconds))
             if self._error is not None:
                 raise self._error
             if self._batches:
                 return self._batches.popleft()
             return None if self._ended else self._mark
+
+    def _wait(self, timeout_seconds: float) -> Relay | None:
+        """Wait until there is a batch or an end; return the relay whose turn the wait was ended by, if any."""
+        with self._condition:
+            self._waiting = True
+            if not self._batches:
+                self._condition.wait_for(lambda: self._relay or self._ended, timeout_seconds)
+            self._waiting = False
+            relay, self._relay = self._relay, None
+            return relay
+
+    def wake(self, relay: Relay) -> bool:
+        """End the wait for a batch; False where nobody waits for one, and who reads has something else to do first."""
+        with self._condition:
+            if not self._waiting or not self._batches or self._relay is not None:
+                return False
+            self._relay = relay
+            self._condition.notify_all()
+            return True
 
     @property
     def mark(self) -> Place:
@@ -102,7 +146,6 @@ class Subscriber(Generic[Content, Place]):
                 return False
             self._batches.append(batch)
             self._mark = batch.after
-            self._condition.notify_all()
             return True
 
     def pass_by(self, mark: Place) -> None:
@@ -168,6 +211,9 @@ class Broadcast(Generic[Content, Place]):
                     subscriber.pass_by(mark)
                 elif not subscriber.offer(batch, now):
                     self._on_drop()
+            relay = Relay(self._subscribers if len(content) else ())
+        for _ in range(_AWAKE):
+            relay.pass_on()
 
     def reap(self) -> None:
         """Cancel the calls of dropped subscribers that are still stuck in a send after the grace."""

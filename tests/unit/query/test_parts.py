@@ -148,6 +148,46 @@ def test_a_subscriber_gets_what_follows_his_mark() -> None:
         broadcast.subscribe(lambda: None)
 
 
+def test_all_who_wait_are_woken_though_some_do_not_read_and_some_leave() -> None:
+    """Each batch reaches every reader that waits for it, however many others have theirs queued or end meanwhile."""
+    broadcast = Broadcast()
+    broadcast.restart(Mark("m0"))
+    everybody = [broadcast.subscribe(lambda: None) for _ in range(24)]
+    reading, leaving = everybody[1::2], everybody[3::6]
+    taken: dict[int, list[object]] = {place: [] for place in range(len(reading))}
+    arrived = threading.Semaphore(0)
+
+    def read(place: int) -> None:
+        while (batch := reading[place].take(60)) is not None:
+            taken[place].append(batch.after if isinstance(batch, Batch) else batch)
+            arrived.release()
+
+    threads = [threading.Thread(target=read, args=(place,)) for place in range(len(reading))]
+    for thread in threads:
+        thread.start()
+    marks = [Mark(f"m{number}") for number in range(1, 21)]
+    came = []
+    for mark in marks[:5]:  # each when all wait again
+        broadcast.publish(POINTS, mark)
+        came += [arrived.acquire(timeout=30) for _ in reading]
+    for mark in marks[5:10]:
+        broadcast.publish(POINTS, mark)
+    for subscriber in leaving:
+        subscriber.end()
+    for mark in marks[10:]:
+        broadcast.publish(POINTS, mark)
+    to_come = 5 * len(leaving) + 15 * (len(reading) - len(leaving))
+    came += [arrived.acquire(timeout=30) for _ in range(to_come)]
+    broadcast.close()
+    for thread in threads:
+        thread.join(60)
+
+    assert all(came)
+    assert not any(thread.is_alive() for thread in threads)
+    for place, subscriber in enumerate(reading):
+        assert taken[place] == (marks[:10] if subscriber in leaving else marks)
+
+
 def test_a_full_queue_drops_its_subscriber_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Overflow ends one subscriber, is counted once, and cancels the call if it is stuck after the grace."""
     now = [0.0]
