@@ -104,10 +104,10 @@ def _measure_unprepared(
 
 
 def _unprepared_paths(market: Market) -> Iterator[str]:
+    """Go through all series: by the time one comes again, the gateway has long forgotten that it was asked."""
     for turn in itertools.count():
         measure = _MEASURES[turn // market.metric_count % len(MEASURES)]
-        # The limits of the gateway's clients aside, what has been asked a second ago is asked again by another name.
-        yield f"{history_path(market, turn % market.metric_count, measure)}?interval=1m&_={turn}"
+        yield f"{history_path(market, turn % market.metric_count, measure)}?interval=1m"
 
 
 def _http_asker(stack: ExitStack, gateway: WebServer, paths: Iterator[str]) -> Callable[[], bytes]:
