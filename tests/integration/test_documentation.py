@@ -55,6 +55,7 @@ ELSEWHERE = [
 
 NOT_RUN = [
     ("CONTRIBUTING.md", "make setup", "what CI does with every commit"),
+    ("CONTRIBUTING.md", "kind create cluster", "needs Docker and kind; CI runs the same tests on a cluster of its own"),
     ("README.md", "docker build", "needs Docker and kind; the cluster tests have the image from elsewhere"),
     ("charts/tickwatch/README.md", "helm install tickwatch charts", "README.md's, with a published image"),
     ("charts/tickwatch/README.md", "kubectl create secret", "is about an InfluxDB of the reader's own"),
