@@ -47,7 +47,7 @@ $(VENV)/.installed: $(VENV)/.runnable requirements-dev.txt
 	@$(INSTALL) --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# A third of the whole, so that whoever only wants to run it waits a third as long.
+# Apart, because it is two fifths of the work of the whole: who only wants to run it does not wait for what tests need.
 $(VENV)/.runnable: requirements-run.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Tickwatch needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

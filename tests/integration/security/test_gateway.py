@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import tickwatch
 
 from services.core.identity.static import FileTokens
 from services.core.rpc.access import Access, Protection
-from services.gateway.server import open_gateway
+from services.core.store.base import MetricStore
+from services.gateway.server import GatewayServer, open_gateway
 from tests.support import alerter
 from tests.support.certificates import Authority, new_token, replace, tokens_text
 from tests.support.guarded import localhost, tls_files
 from tests.support.query import make_market, make_store, serve
+
+
+@contextlib.asynccontextmanager
+async def in_front_of(
+    store: MetricStore, protection: Protection, authority: Authority, **options: Any
+) -> AsyncIterator[GatewayServer]:
+    """Serve a gateway that has no token of its own, before protected services of the store."""
+    async with (
+        serve(store, protection=protection) as service,
+        alerter.serve(store, protection=protection) as alerts,
+        open_gateway(
+            listen="127.0.0.1:0",
+            query=service.server.address,
+            alerts=alerts.server.address,
+            credentials=tickwatch.Credentials(ca=authority.ca),
+            **options,
+        ) as gateway,
+    ):
+        yield gateway
 
 
 async def test_the_gateway_comes_in_with_its_own_token(tmp_path):
@@ -65,15 +88,7 @@ async def test_callers_are_who_they_say(tmp_path):
 
     async with (
         asyncio.timeout(60),
-        serve(store, protection=protection) as service,
-        alerter.serve(store, protection=protection) as alerts,
-        open_gateway(
-            listen="127.0.0.1:0",
-            query=service.server.address,
-            alerts=alerts.server.address,
-            credentials=tickwatch.Credentials(ca=authority.ca),
-            kept_seconds=3600.0,
-        ) as gateway,
+        in_front_of(store, protection, authority, kept_seconds=3600.0) as gateway,
         httpx.AsyncClient(base_url=gateway.url, timeout=20) as http,
     ):
         known = await ask(http, Authorization=f"Bearer {reader}")
@@ -99,14 +114,7 @@ async def test_what_a_caller_may_not_do_is_forbidden(tmp_path):
     shown = {"Authorization": f"Bearer {reader}"}
     async with (
         asyncio.timeout(60),
-        serve(store, protection=protection) as service,
-        alerter.serve(store, protection=protection) as alerts,
-        open_gateway(
-            listen="127.0.0.1:0",
-            query=service.server.address,
-            alerts=alerts.server.address,
-            credentials=tickwatch.Credentials(ca=authority.ca),
-        ) as gateway,
+        in_front_of(store, protection, authority) as gateway,
         httpx.AsyncClient(base_url=gateway.url, timeout=20, headers=shown) as http,
     ):
         read = await http.get("/v1/rules")
