@@ -200,8 +200,7 @@ class _Backfill:
                 span = Window(Slot(int(slots.min())), Slot(int(slots.max()) + 1))
                 stored = self._collector.reader.read_series(series, span).values[slots - span.start]
                 keep[own] = np.isnan(stored)
-        columns = points.series_index[keep], points.slots[keep], points.values[keep], points.qualities[keep]
-        lacking = Points(points.series, *columns)
+        lacking = points.select(keep)
         self._collector.writer.write(lacking)
         return len(lacking)
 

@@ -121,6 +121,12 @@ class Points:
             np.concatenate([np.empty(0, np.uint8), *(batch.qualities for batch in batches)]),
         )
 
+    def select(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Points:
+        """Return some of the points: those of a mask, or those at places in their order. All series stay named."""
+        return Points(
+            self.series, self.series_index[which], self.slots[which], self.values[which], self.qualities[which]
+        )
+
     def rows(self) -> Iterable[tuple[Series, Slot, float, Quality]]:
         """Walk the points one by one; for small batches only."""
         columns = (self.series_index.tolist(), self.slots.tolist(), self.values.tolist(), self.qualities.tolist())

@@ -180,6 +180,4 @@ class Follower:
         if keep.all():
             return points
         _log.warning("left out %d points from the future: is a collector's clock wrong?", np.count_nonzero(~keep))
-        return Points(
-            points.series, points.series_index[keep], points.slots[keep], points.values[keep], points.qualities[keep]
-        )
+        return points.select(keep)

@@ -47,9 +47,7 @@ class WatchQuery:
             for series in points.series
         ]
         keep = np.array(wanted, bool)[points.series_index]
-        return Points(
-            points.series, points.series_index[keep], points.slots[keep], points.values[keep], points.qualities[keep]
-        )
+        return points.select(keep)
 
 
 class Watching:

@@ -391,7 +391,7 @@ class StoreSuite(ABC):
     def test_a_wide_write_is_followed_whole(self, store: MetricStore) -> None:
         """A bulk load of many series and hours is seen since the mark, every point of it once."""
         mark = store.mark()
-        points = market(40, NOON_SLOT - 300, 300, measures=[Measure.PRICE, Measure.VOLUME])
+        points = market(240, NOON_SLOT - 300, 300, measures=[Measure.PRICE, Measure.VOLUME])
         store.write_batches([points])
 
         changes = store.read_since(mark).points

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import socket
 import time
@@ -13,13 +14,13 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 
 from services.core.clock import ManualClock
 from services.core.errors import StoreRefusedError, StoreUnavailableError
-from services.core.model import Outcome, Quality, Run, Slot, Window
+from services.core.model import Measure, Outcome, Points, Quality, Run, Slot, Window
 from services.core.store.base import Mark, MetricStore
 from services.core.store.opening import open_store
 from tests.support.buckets import own_bucket, store_url
 from tests.support.influxd import running_influxd
 from tests.support.needs import require_influxdb
-from tests.support.stores import BTC, ETH, NOON, NOON_SLOT, backfilled, observed, rows_of
+from tests.support.stores import BTC, ETH, NOON, NOON_SLOT, backfilled, market, observed, rows_of
 
 WINDOW = Window(Slot(NOON_SLOT - 10), NOON_SLOT)
 
@@ -146,6 +147,45 @@ def test_points_of_a_killed_writer_are_followed(store, monkeypatch):
 
     assert [row[2] for row in rows_of(first.points)] == [1.0]
     assert rows_of(again.points) == rows_of(first.points), "it may still be under way, so it is read again"
+
+
+def test_of_a_killed_wide_write_little_is_read_again(store, monkeypatch):
+    """A run that dies in its middle makes followers read a part of its span at each poll, and none of it is missed."""
+    store.write(market(80, NOON_SLOT - 720, 720))
+    mark = store.mark()
+    sent = []
+    real = store._bucket._writes.write
+
+    def dying(bucket, org, body, precision):
+        sent.append(body)
+        if len(sent) == 9:
+            raise KeyboardInterrupt
+        return real(bucket, org, body, precision)
+
+    monkeypatch.setattr(store._bucket._writes, "write", dying)
+    run = market(80, NOON_SLOT - 720, 721)
+    run = dataclasses.replace(run, values=run.values + 1000)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(run)
+    monkeypatch.undo()
+
+    first = store.read_since(mark)
+    again = store.read_since(first.mark)
+
+    stored = store.read_window(Window(Slot(NOON_SLOT - 720), Slot(NOON_SLOT + 1))).values
+    assert np.count_nonzero(stored > 500) == np.count_nonzero(first.points.values > 500)
+    assert len(again.points) <= 1 << 17 < len(first.points)
+
+
+def test_a_hole_far_back_is_announced_by_itself(store):
+    """A run that mends one metric's hole beside its own slot of many metrics makes nobody read what lies between."""
+    store.write(market(400, NOON_SLOT - 720, 720, measures=[Measure.PRICE]))
+    mark = store.mark()
+    own, hole = market(400, NOON_SLOT, 1, measures=[Measure.PRICE]), market(1, NOON_SLOT - 700, 60)
+    store.write(Points.concatenate([own, hole]))
+    slots = store.read_since(mark).points.slots
+
+    assert set(slots.tolist()) == {*range(NOON_SLOT - 700, NOON_SLOT - 640), NOON_SLOT}
 
 
 def test_a_finished_write_is_read_once(store):

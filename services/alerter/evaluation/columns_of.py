@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.alerter.evaluation.states import Flags
 from services.alerter.evaluation.steps import Block
 from services.core.model import Points, Series, Window, WindowColumns
 from services.core.store.base import MetricReader
@@ -38,15 +37,4 @@ def points_of(columns: WindowColumns) -> Points:
         places + columns.window.start,
         columns.values[rows, places],
         columns.qualities[rows, places],
-    )
-
-
-def select(points: Points, which: Flags) -> Points:
-    """Return some of the points."""
-    return Points(
-        points.series,
-        points.series_index[which],
-        points.slots[which],
-        points.values[which],
-        points.qualities[which],
     )

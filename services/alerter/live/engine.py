@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 
-from services.alerter.evaluation.columns_of import block_of, points_of, select
+from services.alerter.evaluation.columns_of import block_of, points_of
 from services.alerter.evaluation.states import subject_of
 from services.alerter.evaluation.steps import Block
 from services.alerter.live.evaluator import Evaluator, Late, Watched, slots_kept
@@ -202,7 +202,7 @@ class Engine:
         # After the past has been read: what is written meanwhile is heard of here, or after the mark.
         missed = self._since(Mark(state.mark), present)
         due = self._due(missed.points, end)
-        evaluator.take(select(due, due.slots < here))
+        evaluator.take(due.select(due.slots < here))
         if complete - state.live_from < 2 * CATCH_UP_SLOTS:  # else late points no longer reach into the history
             for part in self._chunks(evaluator.began, state.live_from):
                 evaluator.recall(self._reader.read_window(part))
@@ -326,8 +326,8 @@ class Engine:
         self._metrics.refused_points.inc(int((points.slots >= end).sum()))
         if len(self._early):
             points = Points.concatenate([self._early, points])
-        self._early = select(points, points.slots >= end)
-        return select(points, points.slots < end) if len(self._early) else points
+        self._early = points.select(points.slots >= end)
+        return points.select(points.slots < end) if len(self._early) else points
 
     def _owe(self, late: Late) -> None:
         """Note what late points touch: it is to be evaluated again."""

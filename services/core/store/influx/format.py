@@ -84,8 +84,7 @@ def _latest(points: Points) -> Points:
         return points
     order = np.lexsort((slots, index))
     keep = np.append((np.diff(index[order]) != 0) | (np.diff(slots[order]) != 0), True)
-    order = order[keep]
-    return Points(points.series, index[order], slots[order], points.values[order], points.qualities[order])
+    return points.select(order[keep])
 
 
 def quoted(text: str) -> str:

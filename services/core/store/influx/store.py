@@ -35,7 +35,7 @@ from services.core.store.base import RETENTION_DAYS, Changes, Mark, MetricStore
 from services.core.store.influx.bucket import NANOSECONDS, SECONDS, InfluxBucket, gathered
 from services.core.store.influx.format import POINT, encode_points, escaped, quoted
 from services.core.store.influx.reading import TAGS, dense, ordered, ranged, read_points
-from services.core.store.influx.writes import OVERLAP_SECONDS, Announcement, Rising, SeenWrites, announced, to_read
+from services.core.store.influx.writes import OVERLAP_SECONDS, Announcement, Rising, SeenWrites, parts, to_read
 from services.core.store.marks import expired, forged, make_mark, place_of
 from services.core.store.retention import ORDER_KEPT_SECONDS, Retention
 
@@ -108,12 +108,12 @@ class InfluxMetricStore(MetricStore):
                 self._retention.check(points)
                 if not len(points):
                     continue
-                window, metrics = announced(points)
-                moment = self._moment()
-                send(_announcement(moment, window, metrics, done=False), NANOSECONDS)
-                for body in gathered(encode_points(points), _BODY_BYTES):
-                    send(body)
-                send(_announcement(moment, window, metrics, done=True), NANOSECONDS)
+                for part, window, metrics in parts(points):
+                    moment = self._moment()
+                    send(_announcement(moment, window, metrics, done=False), NANOSECONDS)
+                    for body in gathered(encode_points(part), _BODY_BYTES):
+                        send(body)
+                    send(_announcement(moment, window, metrics, done=True), NANOSECONDS)
                 count += len(points)
             if sending is not None:
                 sending.result()

@@ -2,7 +2,8 @@
 
 InfluxDB does not know what came after what. So each write leaves a record: begun before its points, done after them. A
 follower reads again what was announced since its mark. A record that is begun and not done is read again at each poll
-until it is so old that no write can still be under way: a writer that was killed between the two loses nothing.
+until it is so old that no write can still be under way: a writer that was killed between the two loses nothing. So that
+this reading stays small, a write of many slots is made and announced in parts, of which one is under way at a time.
 
 A mark is a moment of a clock, in microseconds. Records up to `OVERLAP_SECONDS` before a mark are looked at again, so
 that writers whose clocks differ by less, or whose writes take as long, are not missed; what was done and seen already
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from services.core.model import Points, Slot, Window
 
@@ -23,6 +26,9 @@ OVERLAP_SECONDS = 300.0
 
 _FEW_METRICS = 16
 """A write of more metrics is announced as one of all."""
+_PART_CELLS = 1 << 17
+"""How many series times slots a record of several slots may make a follower read. With fewer the reading of many series
+is hardly faster, for each of them costs the server something, and a long repair is written in many small requests."""
 _REMEMBERED_MARKS = 64
 
 
@@ -36,11 +42,23 @@ class Announcement:
     done: bool
 
 
-def announced(points: Points) -> tuple[Window, tuple[str, ...]]:
-    """What a write of these points announces; there is at least one."""
+def parts(points: Points, breadth: int = 0) -> Iterator[tuple[Points, Window, tuple[str, ...]]]:
+    """Split a write into parts, and say what each announces: its window, and its metrics or, of more than a few, none.
+
+    There is at least one point. The parts come from the oldest slots to the newest; those of one slot stay together, in
+    their order. `breadth` is how many series a reading of all metrics is taken to have: those of the whole write.
+    """
     window = Window(Slot(int(points.slots.min())), Slot(int(points.slots.max()) + 1))
-    metrics = {series.metric for series in points.series}
-    return window, tuple(sorted(metrics)) if len(metrics) <= _FEW_METRICS else ()
+    touched = np.flatnonzero(np.bincount(points.series_index)).tolist()
+    names = {points.series[place].metric for place in touched}
+    metrics = tuple(sorted(names)) if len(names) <= _FEW_METRICS else ()
+    breadth = breadth or len(touched)
+    if len(window) == 1 or len(window) * (len(touched) if metrics else breadth) <= _PART_CELLS:
+        yield points, window, metrics
+        return
+    early = points.slots < (window.start + window.end) // 2
+    for half in (early, ~early):
+        yield from parts(points.select(half), breadth)
 
 
 class Rising:
