@@ -87,11 +87,15 @@ async def test_errors_are_told_where_they_matter_and_pass(viewer: Viewer):
 
 
 async def test_a_name_that_is_no_metric_shows_one_that_is(viewer: Viewer):
-    """An address with a metric that does not exist opens the first of the ranking."""
-    async with open_desk(await simulated_day(Slot(newest_slot() + 1))) as desk:
+    """An address with a metric that does not exist opens the first of the ranking, and says that this is another."""
+    async with open_desk(await simulated_day(Slot(newest_slot() + 1), ["ADAUSD", "BTCUSD"])) as desk:
         await viewer.open(f"{desk.url}/#SIM:NOSUCHUSD/price")
 
         await viewer.settled(BTC)
+        await expect(viewer.text("#notice")).to_contain_text("SIM:NOSUCHUSD has no price in the last 24 hours")
+        await viewer.cell("SIM:ADAUSD", "name").click()
+        await viewer.settled("SIM:ADAUSD")
+        await expect(viewer.text("#notice")).to_be_hidden()
 
 
 async def test_a_rule_is_tried_out(viewer: Viewer):

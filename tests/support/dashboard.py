@@ -191,7 +191,7 @@ async def open_desk(
     protection: Protection = OPEN,
     **gateway: Any,
 ) -> AsyncIterator[Desk]:
-    """Serve a store that has these days, their last `evaluated` slots evaluated by the default rules.
+    """Serve a store that has these days, their last `evaluated` slots evaluated by the default rules, as days went by.
 
     Without days there is nothing in the store. `protection` is that of query and alerter, `gateway` what the gateway is
     opened with besides.
@@ -199,11 +199,13 @@ async def open_desk(
     store = MemoryMetricStore()
     fixed = FixedCatalog(*catalog)
     if days:
-        _begin_evaluation(store, fixed, Slot(newest_slot() - evaluated))
+        _evaluate(store, fixed, Slot(newest_slot() - evaluated))
     desk = Desk(store, fixed, protection)
     for day in days:
         exchange = next(iter(day.values)).metric.partition(":")[0]
         desk.write(day.points(), exchange)
+    if evaluated > DAY_SLOTS:
+        _evaluate(store, fixed, Slot(newest_slot() - DAY_SLOTS + 60))
     await desk.start(**gateway)
     try:
         yield desk
@@ -212,8 +214,8 @@ async def open_desk(
             await desk.stop()
 
 
-def _begin_evaluation(store: MemoryMetricStore, catalog: FixedCatalog, slot: Slot) -> None:
-    """Let the log begin at a slot of the past: an alerter that starts now evaluates what has come since."""
+def _evaluate(store: MemoryMetricStore, catalog: FixedCatalog, slot: Slot) -> None:
+    """Evaluate up to a slot of the past, where the log begins if it has not: an alerter goes on from there."""
     clock = ManualClock((slot + 1) * SLOT_SECONDS + 1.0)
     engine = Engine(
         reader=store,

@@ -44,7 +44,12 @@ export function unreachable() {
   throw new ApiError("The gateway cannot be reached.");
 }
 
-async function call(address, options = {}) {
+async function call(address, options) {
+  const response = await ask(address, options);
+  return response.json();
+}
+
+async function ask(address, options = {}) {
   let response;
   const { token } = access;
   try {
@@ -59,7 +64,7 @@ async function call(address, options = {}) {
     throw error;
   }
   access.answered(response.status, token);
-  return response.json();
+  return response;
 }
 
 function query(parameters) {
@@ -95,6 +100,12 @@ export async function getHistory(metric, measure, signal) {
     values: document.values,
     backfilled: document.backfilled.map((range) => [time(range.start_time), time(range.end_time)]),
   };
+}
+
+/** The same as CSV, in a Blob. */
+export async function getHistoryCsv(metric, measure) {
+  const response = await ask(`/v1/metrics/${encodeURIComponent(metric)}/${measure}/history`, { headers: { Accept: "text/csv" } });
+  return response.blob();
 }
 
 export async function rankMetrics(measure, statistic, window, signal) {

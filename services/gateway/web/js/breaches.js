@@ -3,6 +3,7 @@
 
 import * as api from "./api.js";
 import { MINUTE, DAY_SLOTS } from "./format.js";
+import { now } from "./now.js";
 
 const KINDS = new Set(["breach", "resolved", "stale", "withdrawn"]);
 const MOST = 4_000;
@@ -61,7 +62,7 @@ export class Breaches extends EventTarget {
   async loadMetric(metric, signal) {
     let page = "";
     for (let pages = 0; pages < 4; pages += 1) {
-      const start = Math.floor(Date.now() / MINUTE - DAY_SLOTS) * MINUTE;
+      const start = Math.floor(now() / MINUTE - DAY_SLOTS) * MINUTE;
       const { events, next } = await api.listBreaches({ metric, start, page, size: 1000 }, signal);
       this.#add(events, []);
       if (!next) return;

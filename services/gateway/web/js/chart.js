@@ -3,15 +3,16 @@
 
 /* global uPlot */
 
+import { padded, tagText, timeLabels, valueLabels } from "./axes.js";
 import { byId, make, setText } from "./dom.js";
 import { fillCard, isPresent, sentence } from "./evidence.js";
-import { HOUR, MINUTE, clock, compact, dayClock, inMeasure, percent } from "./format.js";
+import { MINUTE, clock, dayClock, inMeasure } from "./format.js";
+import { colours, hatching } from "./paint.js";
+import { Range } from "./range.js";
 
 const NEAR = 12; // pixels between the pointer and a mark
 const MARK = 4.5;
-const HALF_LABEL = 16;
 const TAG = 14; // pixels between the middle of the newest value's tag and that of a label beside it
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 export class Chart {
   #box = byId("chart");
@@ -26,23 +27,30 @@ export class Chart {
   #trial = [];
   #shown = null; // the event whose evidence is shown
   #place = null; // the slot under the keyboard's cursor
-  #span = 24 * HOUR;
-  #zoom = null;
+  #range = new Range();
+  #onRange;
   #began = 0;
   #colours = {};
 
   /** The rules by version, as `Breaches` has them. */
   rules = new Map();
 
-  constructor() {
+  /** `onRange({span, zoom})` is called whenever another part of the day is shown than before. */
+  constructor({ onRange }) {
+    this.#onRange = onRange;
     new ResizeObserver(() => this.#resize()).observe(this.#canvas);
     this.#keys();
   }
 
-  /** Draw this series, or nothing for null. */
+  /** Which part of the day is shown, and zoomed to. */
+  get range() {
+    const { span, zoom } = this.#range;
+    return { span, zoom };
+  }
+
+  /** Draw this series, or nothing for null. The part of the day that is shown stays, as one compares. */
   show(series) {
     this.#series = series;
-    this.#zoom = null;
     this.#place = null;
     this.#hide();
     this.#build();
@@ -52,6 +60,8 @@ export class Chart {
   refresh() {
     if (!this.#plot || !this.#series) return;
     this.#plot.setData(this.#data(), false);
+    // What the day has left behind is no longer on the chart.
+    [this.#events, this.#trial] = [this.#events, this.#trial].map((events) => this.#drawable(events));
     this.#scale();
     this.#describe();
   }
@@ -67,25 +77,25 @@ export class Chart {
     this.#marked();
   }
 
-  /** Bring an event into view and show its evidence. */
-  reveal(id) {
-    const event = this.#events.find((one) => one.id === id);
-    if (!event) return;
-    const [start] = this.#range();
-    if (event.time < start) {
-      this.#zoom = null;
-      this.#span = 24 * HOUR;
-      this.#scale();
-    }
-    this.#explain(event);
+  /** Bring an event into view and show its evidence; of one that is older than the day only that. */
+  reveal(event) {
+    if (!this.#plot) return;
+    this.#range.reach(event.time, this.#series);
+    this.#ranged();
+    this.#explain(this.#events.find(({ id }) => id === event.id) ?? event);
   }
 
   /** How much of the day is in sight, in milliseconds. */
   span(milliseconds) {
-    this.#span = milliseconds;
-    this.#zoom = null;
-    this.#scale();
+    this.#range.show(milliseconds);
+    this.#ranged();
     this.#hide();
+  }
+
+  /** Zoom to [start, end). */
+  zoom([start, end]) {
+    this.#range.zoomTo(start, end);
+    this.#ranged();
   }
 
   /** Take the colours of the theme anew. */
@@ -100,18 +110,21 @@ export class Chart {
   }
 
   #drawable(events) {
-    return events.filter(({ kind, time }) => kind === "breach" && isPresent(time)).sort((a, b) => a.time - b.time);
+    const start = this.#series?.start ?? 0;
+    return events.filter(({ kind, time }) => kind === "breach" && isPresent(time) && time >= start).sort((a, b) => a.time - b.time);
   }
 
-  #range() {
-    const end = this.#series.start + this.#series.values.length * MINUTE;
-    return this.#zoom ?? [end - this.#span, end];
+  #ranged() {
+    this.#scale();
+    this.#onRange(this.range);
   }
 
   #scale() {
     if (!this.#plot || !this.#series) return;
-    const [start, end] = this.#range();
+    const before = this.#range.zoom;
+    const [start, end] = this.#range.of(this.#series);
     this.#plot.setScale("x", { min: start / 1000, max: end / 1000 });
+    if (before && !this.#range.zoom) this.#onRange(this.range);
   }
 
   #build() {
@@ -132,12 +145,12 @@ export class Chart {
       height: Math.max(140, this.#canvas.clientHeight),
       padding: [18, 8, 0, 8],
       legend: { show: false },
-      cursor: { y: false, points: { size: 7, width: 1.5, fill: this.#colours.panel }, drag: { x: true, y: false, dist: 8 } },
+      cursor: { y: false, points: { size: 7, width: 1.5, fill: this.#colours.panel }, drag: { x: true, y: false, dist: 8, setScale: false } },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { x: { time: true }, y: { range: (_plot, low, high) => padded(low, high, bars) } },
       axes: [
         { ...axis, size: 26, gap: 6, space: 72, grid: { ...axis.grid, dash: [1, 3] }, values: timeLabels },
-        { ...axis, side: 1, size: 68, gap: 8, space: 34, values: (plot, splits) => this.#valueLabels(plot, splits) },
+        { ...axis, side: 1, size: 68, gap: 8, space: 34, values: (plot, splits) => (plot === this.#plot ? this.#valueLabels(plot, splits) : []) },
       ],
       series: [{}, {
         stroke: this.#colours.accent,
@@ -148,14 +161,16 @@ export class Chart {
         paths: bars ? uPlot.paths.bars({ size: [0.72, 14, 1], align: 1 }) : undefined,
       }],
       hooks: {
-        drawClear: [(plot) => this.#drawBehind(plot)],
-        draw: [(plot) => this.#drawMarks(plot)],
-        setCursor: [(plot) => this.#pointed(plot)],
+        // One that was given up may still have a drawing to come.
+        drawClear: [(plot) => plot === this.#plot && this.#drawBehind(plot)],
+        draw: [(plot) => plot === this.#plot && this.#drawMarks(plot)],
+        setCursor: [(plot) => plot === this.#plot && this.#pointed(plot)],
         setSelect: [(plot) => this.#selected(plot)],
       },
     }, this.#data(), this.#canvas);
-    this.#plot.over.addEventListener("dblclick", () => this.span(this.#span));
+    this.#plot.over.addEventListener("dblclick", () => this.span(this.#range.span));
     this.#plot.over.addEventListener("mouseleave", () => this.#hide());
+    for (const type of ["pointerdown", "pointermove"]) this.#plot.over.addEventListener(type, (event) => this.#touched(event));
     this.#scale();
     this.#resize();
     this.#describe();
@@ -392,10 +407,20 @@ export class Chart {
     else if (document.activeElement !== this.#marks) this.#hide();
   }
 
+  // uPlot follows a mouse; a finger reads the chart likewise, and scrolls the page up and down.
+  #touched({ pointerType, clientX, clientY }) {
+    if (pointerType === "mouse") return;
+    const { left, top } = this.#plot.over.getBoundingClientRect();
+    this.#plot.setCursor({ left: clientX - left, top: clientY - top });
+  }
+
   #selected(plot) {
     const { left, width } = plot.select;
     if (width < 8) return;
-    this.#zoom = [left, left + width].map((x) => plot.posToVal(x, "x") * 1000);
+    const ends = [left, left + width].map((x) => plot.posToVal(x, "x") * 1000);
+    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.#hide();
+    this.zoom(ends);
   }
 
   // The line above the chart: the point under the cursor, else the newest.
@@ -463,7 +488,7 @@ export class Chart {
       this.#describe();
     });
     this.#marks.addEventListener("focus", () => {
-      if (this.#events.length) this.#explain(this.#events.includes(this.#shown) ? this.#shown : this.#inSight());
+      if (this.#events.length) this.reveal(this.#events.includes(this.#shown) ? this.#shown : this.#inSight());
     });
     this.#marks.addEventListener("blur", () => this.#hide());
     this.#marks.addEventListener("keydown", (event) => {
@@ -475,7 +500,7 @@ export class Chart {
       if (target === undefined || last < 0) return;
       event.preventDefault();
       const one = this.#events[Math.max(0, Math.min(last, target))];
-      this.reveal(one.id);
+      this.reveal(one);
     });
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.#hide();
@@ -483,15 +508,15 @@ export class Chart {
   }
 
   #inSight() {
-    const [start] = this.#range();
-    return this.#events.findLast(({ time }) => time >= start) ?? this.#events.at(-1);
+    const [start, end] = this.#range.of(this.#series);
+    return this.#events.findLast(({ time }) => time >= start && time < end) ?? this.#events.at(-1);
   }
 
   #moveTo(place) {
     this.#place = place;
     const time = this.#series.times[place];
-    const [start, end] = this.#range();
-    if (time * 1000 < start || time * 1000 > end) this.span(24 * HOUR);
+    this.#range.reach(time * 1000, this.#series);
+    this.#ranged();
     const value = this.#series.values[place];
     const left = this.#plot.valToPos(time, "x");
     this.#plot.setCursor({ left, top: isPresent(value) ? this.#plot.valToPos(value, "y") : 0 });
@@ -500,85 +525,8 @@ export class Chart {
   }
 }
 
-const COLOURS = ["line", "accent", "fill", "muted", "text", "hatch", "filled", "warning", "critical", "info", "trial", "panel", "band", "select", "accent-ink"];
-
-// A canvas takes no variables and no light-dark(): let the browser work out what they are now.
-function colours(parent) {
-  const probe = document.createElement("span");
-  parent.append(probe);
-  const found = {};
-  for (const name of COLOURS) {
-    probe.style.color = `var(--${name})`;
-    found[name] = getComputedStyle(probe).color;
-  }
-  probe.remove();
-  return found;
-}
-
 function set(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (element.getAttribute(name) !== String(value)) element.setAttribute(name, String(value));
   }
-}
-
-function padded(low, high, fromZero) {
-  if (low === null || high === null || low === undefined || high === undefined) return [0, 1];
-  if (fromZero) return [0, high * 1.08 || 1];
-  const margin = (high - low) * 0.08 || Math.abs(high) * 0.01 || 1;
-  return [low - margin, high + margin];
-}
-
-// A label that would stick out on the left is left out: the panel ends there.
-function timeLabels(plot, splits) {
-  return splits.map((seconds) => (plot.valToPos(seconds, "x") < HALF_LABEL ? "" : timeLabel(seconds)));
-}
-
-function timeLabel(seconds) {
-  const date = new Date(seconds * 1000);
-  const midnight = date.getUTCHours() === 0 && date.getUTCMinutes() === 0;
-  return midnight ? `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}` : clock(seconds * 1000);
-}
-
-function valueLabels(measure, splits) {
-  if (measure === "volume" || measure === "volume_1m") return splits.map((value) => (value === 0 ? "0" : trimmed(value)));
-  const step = splits.length > 1 ? Math.abs(splits[1] - splits[0]) : 1;
-  const places = placesOf(step);
-  const signed = measure === "price" ? "negative" : "exceptZero";
-  const unit = measure === "change_percentage" ? " %" : "";
-  const format = { minimumFractionDigits: places, maximumFractionDigits: places, signDisplay: signed };
-  return splits.map((value) => `${value.toLocaleString("en-US", format).replace("-", "−")}${unit}`);
-}
-
-// As many decimals as the step has: 0 for 20, 1 for 2.5, 3 for 0.005.
-function placesOf(step) {
-  for (let places = 0; places < 12; places += 1) {
-    const scaled = step * 10 ** places;
-    if (Math.abs(scaled - Math.round(scaled)) < 1e-6 * scaled) return places;
-  }
-  return 12;
-}
-
-const tagText = (measure, value) => (measure === "change_percentage" ? `${percent(value)} %` : inMeasure(measure, value));
-
-// 3.500 k is 3.5 k on an axis.
-const trimmed = (value) => compact(value, 4).replace(/(\.\d*?)0+(?=\D*$)/, "$1").replace(/\.(?=\D*$)/, "");
-
-let hatch = null;
-
-/** A tile of thin diagonals. */
-function hatching(colour) {
-  const side = Math.round(7 * devicePixelRatio);
-  if (hatch?.colour === colour && hatch.tile.width === side) return hatch.tile;
-  const tile = document.createElement("canvas");
-  tile.width = tile.height = side;
-  const ctx = tile.getContext("2d");
-  ctx.strokeStyle = colour;
-  ctx.lineWidth = devicePixelRatio;
-  for (const shift of [-side, 0, side]) {
-    ctx.moveTo(shift - 1, side + 1);
-    ctx.lineTo(shift + side + 1, -1);
-  }
-  ctx.stroke();
-  hatch = { colour, tile };
-  return tile;
 }

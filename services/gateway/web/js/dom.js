@@ -36,7 +36,7 @@ export function setPairs(list, pairs) {
 }
 
 /**
- * Make a group of radio buttons that look like tabs; returns a function that chooses one without telling.
+ * Make a group of radio buttons that look like tabs; returns a function that chooses one, or none, without telling.
  * `choices` are pairs of value and label.
  */
 export function radios(group, choices, onChoice) {
@@ -48,6 +48,8 @@ export function radios(group, choices, onChoice) {
       button.setAttribute("aria-checked", String(chosen));
       button.tabIndex = chosen ? 0 : -1;
     }
+    // Where none is chosen, Tab still finds the group.
+    if (!buttons.some(({ value: one }) => one === value)) buttons.at(-1).tabIndex = 0;
   };
   const take = (button) => {
     choose(button.value);

@@ -3,6 +3,7 @@
 import { byId, make, setText } from "./dom.js";
 import { brief, compared, measureOf, sentence, subject } from "./evidence.js";
 import { clock, dayClock, plural } from "./format.js";
+import { now } from "./now.js";
 import { paced } from "./pacing.js";
 
 const STEP = 200;
@@ -73,6 +74,7 @@ export class Feed {
     const passing = this.#breaches.all.filter((event) => this.#passes(event));
     const shown = passing.slice(0, this.#limit);
     const rows = new Map(shown.map((event) => [event.id, this.#rows.get(event.id) ?? makeRow(event, this.#fresh.has(event.id))]));
+    for (const event of shown) setText(rows.get(event.id).querySelector("time"), when(event));
     reorder(byId("feed"), [...rows.values()]);
     this.#rows = rows;
     this.#fresh.clear();
@@ -114,11 +116,13 @@ export class Feed {
   }
 }
 
+// A page is left open for days: what was of today becomes of yesterday.
+const when = ({ time }) => (now() - time > DAY ? dayClock(time) : clock(time));
+
 function makeRow(event, fresh) {
-  const time = Date.now() - event.time > DAY ? dayClock(event.time) : clock(event.time);
   const marks = [event.kind === "breach" && event.opening && "opens", event.late && "late", event.silenced && "silenced"].filter(Boolean);
   const button = make("button", { type: "button", title: event.message ?? "" },
-    make("time", { dateTime: new Date(event.time).toISOString(), textContent: time }),
+    make("time", { dateTime: new Date(event.time).toISOString() }),
     make("span", { className: "feed-what" },
       make("span", { className: "feed-name", textContent: subject(event) }), " ",
       make("span", { className: "feed-measure", textContent: measureOf(event) })),

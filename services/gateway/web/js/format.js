@@ -49,11 +49,12 @@ export function figure(value) {
 /** As `significant`, thousands as k, M, B. */
 export function compact(value, digits = 4, signed = false) {
   if (value === null || value === undefined || !Number.isFinite(value)) return NOTHING;
-  for (const [size, unit] of UNITS) {
-    if (Math.abs(value) >= size) return `${significant(value / size, digits, signed)} ${unit}`;
-  }
-  return significant(value, digits, signed);
+  const [size, unit] = unitOf(value);
+  return `${significant(value / size, digits, signed)}${unit && ` ${unit}`}`;
 }
+
+/** What a value is counted in: [1e6, "M"] for three millions. */
+export const unitOf = (value) => UNITS.find(([size]) => Math.abs(value) >= size) ?? [1, ""];
 
 export const percent = (value, places = 2) =>
   value === null || value === undefined || !Number.isFinite(value) ? NOTHING : minus(decimals(places, true).format(value));
@@ -78,12 +79,16 @@ export function clock(time) {
 /** 14:03:09 */
 export const clockSeconds = (time) => `${clock(time)}:${two(new Date(time).getUTCSeconds())}`;
 
-/** 24 Nov 14:03 */
-export function dayClock(time) {
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** 24 Nov */
+export function monthDay(time) {
   const date = new Date(time);
-  const month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][date.getUTCMonth()];
-  return `${date.getUTCDate()} ${month} ${clock(time)}`;
+  return `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}`;
 }
+
+/** 24 Nov 14:03 */
+export const dayClock = (time) => `${monthDay(time)} ${clock(time)}`;
 
 /** 40 s, 7 min, 3 h 10 min, 2 d */
 export function span(milliseconds) {

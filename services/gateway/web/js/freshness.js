@@ -3,6 +3,7 @@
 
 import { byId, make, setText } from "./dom.js";
 import { MINUTE, clock, plural, span } from "./format.js";
+import { now } from "./now.js";
 
 const LATE = 2 * MINUTE + 30_000;
 const SILENT = 5 * MINUTE;
@@ -19,13 +20,13 @@ export class Freshness {
 
   /** The exchanges that have been silent for too long, with the age of their newest point. */
   get silent() {
-    const now = Date.now();
-    return [...this.#market.freshness()].filter(([, { end }]) => now - end > SILENT)
-      .map(([exchange, { end }]) => ({ exchange, age: now - end }));
+    const time = now();
+    return [...this.#market.freshness()].filter(([, { end }]) => time - end > SILENT)
+      .map(([exchange, { end }]) => ({ exchange, age: time - end }));
   }
 
   update() {
-    const now = Date.now();
+    const time = now();
     const list = byId("freshness");
     const exchanges = this.#market.freshness();
     for (const name of [...this.#chips.keys()]) {
@@ -42,7 +43,7 @@ export class Freshness {
         list.append(chip);
       }
       const { chip, age } = this.#chips.get(name);
-      const old = now - end;
+      const old = time - end;
       chip.dataset.state = old > SILENT ? "silent" : old > LATE ? "late" : "fresh";
       chip.title = `${name}: ${plural(count, "metric")}, newest point ends ${clock(end)} UTC`;
       setText(age, chip.dataset.state === "silent" ? `silent ${span(old)}` : span(old));

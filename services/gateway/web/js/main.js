@@ -1,14 +1,16 @@
 // The page put together: two streams, what they feed, and who tells whom. Every other module knows only its own part.
 
 import { access } from "./access.js";
-import { readPoints } from "./api.js";
+import * as address from "./address.js";
+import { getHistoryCsv, readPoints } from "./api.js";
 import { Breaches } from "./breaches.js";
 import { Chart } from "./chart.js";
 import { byId, make, radios, setPairs, setText } from "./dom.js";
 import { Feed } from "./feed.js";
-import { DAY_SLOTS, HOUR, MEASURES, MINUTE, NOTHING, clockSeconds, compact, inMeasure, percent, plural, span } from "./format.js";
+import { DAY_SLOTS, HOUR, MEASURES, MINUTE, NOTHING, clock, clockSeconds, compact, inMeasure, percent, plural, span } from "./format.js";
 import { Freshness } from "./freshness.js";
 import { Market } from "./market.js";
+import { now } from "./now.js";
 import { paced } from "./pacing.js";
 import { RankingTable } from "./ranking.js";
 import { Series } from "./series.js";
@@ -20,7 +22,7 @@ const HIDDEN_FOR = 30_000;
 
 const market = new Market();
 const breaches = new Breaches();
-const chart = new Chart();
+const chart = new Chart({ onRange: ranged });
 const freshness = new Freshness(market);
 const trial = new Trial(chart);
 const ranking = new RankingTable(market, {
@@ -29,7 +31,8 @@ const ranking = new RankingTable(market, {
 });
 const feed = new Feed(breaches, { onChoose: showBreach });
 
-const shown = { metric: null, measure: "price", series: null, loading: null };
+// `absent` is the series that the address asked for and nobody has.
+const shown = { metric: null, measure: "price", series: null, loading: null, absent: null };
 
 // ---- the series that is shown
 
@@ -44,13 +47,15 @@ async function draw(metric, measure) {
   ranking.choose(metric);
   feed.follow(metric);
   trial.follow(metric, measure);
-  location.replace(`#${metric}/${measure}`);
+  address.write({ metric, measure, ...chart.range });
   if (other) {
+    shown.absent = null;
     shown.series = null;
     chart.show(null);
     chart.markTrial([]);
     setPairs(byId("figures"), []);
     setText(byId("coverage"), "");
+    byId("save").hidden = true;
   }
   note(other ? "Reading 24 hours…" : "");
   try {
@@ -96,11 +101,24 @@ function figures() {
   }
   setPairs(byId("figures"), values.length ? pairs : []);
   setText(byId("coverage"), `${values.length.toLocaleString("en-US")} of ${series.values.length.toLocaleString("en-US")} minutes`);
+  byId("save").hidden = false;
 }
+
+byId("save").addEventListener("click", async () => {
+  const { metric, measure } = shown;
+  try {
+    const file = make("a", { href: URL.createObjectURL(await getHistoryCsv(metric, measure)), download: `${metric.replace(":", "-")}-${measure}.csv` });
+    file.click();
+    URL.revokeObjectURL(file.href);
+  } catch (error) {
+    trouble(error);
+    retrySoon();
+  }
+});
 
 // On which measures of this metric there is something to see.
 function countBreaches() {
-  const since = Date.now() - DAY_SLOTS * MINUTE;
+  const since = now() - DAY_SLOTS * MINUTE;
   for (const button of byId("measures").children) {
     const own = breaches.of(shown.metric, button.value).filter(({ kind, time }) => kind === "breach" && time >= since);
     button.dataset.count = own.length || "";
@@ -112,7 +130,7 @@ async function showBreach(event) {
   if (!event.metric) return;
   view("series");
   if (event.metric !== shown.metric || event.measure !== shown.measure) await draw(event.metric, event.measure);
-  chart.reveal(event.id);
+  chart.reveal(event);
 }
 
 const chooseMeasure = radios(byId("measures"), MEASURES, (measure) => {
@@ -121,20 +139,49 @@ const chooseMeasure = radios(byId("measures"), MEASURES, (measure) => {
 const chooseSpan = radios(byId("spans"), [["1", "1 h"], ["6", "6 h"], ["24", "24 h"]], (hours) => chart.span(hours * HOUR));
 chooseMeasure(shown.measure);
 chooseSpan("24");
+byId("zoom-reset").addEventListener("click", () => {
+  chart.span(chart.range.span);
+  byId("spans").querySelector("[tabindex='0']").focus();
+});
 
-function start() {
-  const [, metric, measure] = /^#([^/]+)\/(\w+)$/.exec(decodeURIComponent(location.hash)) ?? [];
-  const known = metric && market.metrics.has(metric) && MEASURES.some(([name]) => name === measure);
-  const first = known ? metric : ranking.first ?? [...market.metrics.keys()][0];
-  if (first) draw(first, known ? measure : "price");
+// Another part of the day is shown.
+function ranged({ span, zoom }) {
+  chooseSpan(zoom ? "" : String(span / HOUR));
+  const [from, to] = (zoom ?? []).map(clock);
+  const button = byId("zoom-reset");
+  button.hidden = !zoom;
+  setText(button, zoom ? `${from} – ${to} ✕` : "");
+  button.setAttribute("aria-label", zoom ? `Zoomed to ${from} to ${to} UTC; zoom out` : "");
+  if (shown.metric) address.write({ ...shown, span, zoom });
 }
 
-market.addEventListener("metrics", () => {
-  if (!shown.metric) {
+const isKnown = (asked) => market.metrics.has(asked?.metric) && MEASURES.some(([name]) => name === asked.measure);
+
+// Draw what the address asks for; without one the first of the ranking, which has to be known.
+function start() {
+  const asked = address.read();
+  if (isKnown(asked)) {
+    chart.span([HOUR, 6 * HOUR].includes(asked.span) ? asked.span : 24 * HOUR);
+    if (asked.zoom) chart.zoom(asked.zoom);
+    draw(asked.metric, asked.measure);
+  } else if (market.rankings.size) {
+    draw(ranking.first ?? market.metrics.keys().next().value, "price");
+    shown.absent = asked;
+  }
+  notice();
+}
+
+addEventListener("hashchange", () => {
+  if (market.metrics.size) start();
+});
+
+for (const type of ["metrics", "rankings"]) {
+  market.addEventListener(type, () => {
+    if (shown.metric || !market.loaded) return;
     if (market.metrics.size) requestAnimationFrame(() => shown.metric ?? start());
     else note("No points yet. They will appear here by themselves.");
-  }
-});
+  });
+}
 // While a day is being filled in, points come by the thousand: they are taken at once and drawn a few times a second.
 const redraw = paced(120, () => {
   if (shown.series) chart.refresh();
@@ -245,6 +292,7 @@ function notice() {
   if (troubled && !navigator.onLine) words.push("This machine is offline. What is shown is what was known; the page goes on by itself.");
   else if (access.refused) words.push("Who reads here has to sign in, with a token that the services know.");
   else if (troubled) words.push(`${told(troubled)} What is shown is what was known; it is tried again until it works.`);
+  if (shown.absent) words.push(`${shown.absent.metric} has no ${shown.absent.measure} in the last 24 hours; what is shown instead moved most.`);
   for (const { exchange, age } of freshness.silent) {
     words.push(`${exchange} has been silent for ${span(age)}: no point has come from it, and gaps on its charts are real.`);
   }
@@ -307,9 +355,9 @@ document.addEventListener("keydown", (event) => {
 });
 
 setInterval(() => {
-  const now = Date.now();
-  setText(byId("clock"), `${clockSeconds(now)} UTC`);
-  if (Math.floor(now / 1000) % 5 === 0) notice();
+  const time = now();
+  setText(byId("clock"), `${clockSeconds(time)} UTC`);
+  if (Math.floor(time / 1000) % 5 === 0) notice();
   // A minute without any point is a gap as soon as the next is over.
-  if (shown.series?.extendTo(Math.floor(now / MINUTE - 3) * MINUTE)) chart.refresh();
+  if (shown.series?.extendTo(Math.floor(time / MINUTE - 3) * MINUTE)) chart.refresh();
 }, 1_000);

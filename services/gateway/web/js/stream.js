@@ -6,6 +6,7 @@
 
 import { access } from "./access.js";
 import { ApiError, errorIn, refusal, unreachable } from "./api.js";
+import { heard } from "./now.js";
 
 const SILENCE = 40_000; // the services send something at least every 15 s
 const CHECK = 5_000;
@@ -97,6 +98,7 @@ export class Stream {
       const response = await fetch(this.#address, { headers, signal: abort.signal, cache: "no-store" }).catch(unreachable);
       const error = response.ok ? null : await refusal(response);
       access.answered(response.status, token, error);
+      heard(response);
       if (error) throw error;
       this.#handlers.state?.("live");
       this.#handlers.open?.(resumed);
