@@ -2,14 +2,14 @@
 #
 #     docker build -t tickwatch:dev .        (or: podman, buildah, kaniko)
 #
-# Stages: `build` makes the environment, `trimmed` takes the base image apart, and the last one flattens what is left,
-# because a file deleted in a later layer is still shipped in the earlier one. Packages come from where pip's own
-# settings on the building machine say.
+# Stages: `build` makes the environment, `trimmed` takes the base image apart, `listed` writes down what that leaves, and the
+# last one flattens it, because a file deleted in a later layer is still shipped in the earlier one. Packages come from
+# where pip's own settings on the building machine say.
 
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /source
-# What builds the wheel stays out of the environment that is shipped.
+# What builds the wheel and lists the image stays out of the environment that is shipped.
 COPY requirements-build.txt ./
 RUN python -m venv /builder && /builder/bin/python -m pip install --quiet --require-hashes -r requirements-build.txt
 COPY requirements.txt ./
@@ -30,8 +30,14 @@ COPY packaging /tmp/packaging
 RUN python /tmp/packaging/trim.py && /opt/tickwatch/bin/python -B /tmp/packaging/check.py \
  && dpkg --purge --force-remove-essential --force-depends apt perl-base && rm -r /tmp/packaging
 
+FROM trimmed AS listed
+COPY --from=build /builder /builder
+COPY pyproject.toml packaging/sbom.py /source/
+RUN /builder/bin/python /source/sbom.py /source/pyproject.toml /opt/tickwatch/bin/python /tickwatch.cdx.json
+
 FROM scratch
 COPY --from=trimmed / /
+COPY --from=listed /tickwatch.cdx.json /usr/share/sbom/tickwatch.cdx.json
 ENV PATH=/opt/tickwatch/bin:/usr/local/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \

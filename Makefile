@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: help run test lint proto bench setup lock clean
+.PHONY: help run test lint proto bench setup lock package clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -67,5 +67,8 @@ lock: ## pin every dependency anew, with hashes and no addresses (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --custom-compile-command 'make lock' --group image --constraint requirements-dev.txt -o requirements-build.txt
 
-clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+package: ## the chart as an archive in dist: IMAGE=REGISTRY/NAME@sha256:… pins its image, KEY=NAME signs it (needs helm, gpg)
+	@$(PYTHON) packaging/chart.py dist $(if $(IMAGE),--image '$(IMAGE)') $(if $(KEY),--key '$(KEY)')
+
+clean: ## remove the environment, archives and caches
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

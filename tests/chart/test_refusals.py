@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
 from tests.support.chart import helm_template
+from tests.support.documents import blocks, differences
+from tests.support.needs import ROOT, require_program
 
 TRYING_OUT = ["--set", "influxdb.enabled=true"]
 EXTERNAL = ["--set", "store.url=influxdb+https://h/org/bucket", "--set", "store.existingSecret.name=s"]
@@ -117,3 +122,17 @@ def test_global_values_of_an_umbrella_chart_pass():
     done = helm_template(*TRYING_OUT, "--set", "global.anything.at.all=1")
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_upgrades_shows_what_helm_says():
+    """Of a value that is not there, or no more, Helm says what UPGRADING.md says that it says."""
+    environment = os.environ | {"PATH": f"{require_program('helm').parent}{os.pathsep}{os.environ['PATH']}"}
+    (block,) = [block for block in blocks("UPGRADING.md") if block.prompted]
+    (step,) = block.steps()
+
+    done = subprocess.run(
+        ["bash", "-c", step.command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert differences(step.shows, done.stderr) == []

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import aclosing
 from itertools import pairwise
@@ -15,7 +17,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import tickwatch
+import yaml
 
+from tests.support.chart import CHART
 from tests.support.load import under_load
 from tests.support.needs import ROOT
 from tests.support.release import (
@@ -32,6 +36,7 @@ from tests.support.release import (
 RULE = [{"name": "any-price", "selector": {"measures": ["price"]}, "threshold": {"above": 0}}]
 """A rule that every point of a price breaks, so that nobody waits for a market to move."""
 
+MARKETS = "markets.tickwatch.dev"
 COLLECTOR = f"{SELECTOR},app.kubernetes.io/component=collector"
 QUERY = f"{SELECTOR},app.kubernetes.io/component=query"
 ALERTER = f"{SELECTOR},app.kubernetes.io/component=alerter"
@@ -96,6 +101,30 @@ def test_the_readme_ends_with_prices(installed):
         assert metric in ranking
 
 
+def test_the_image_lists_what_it_holds(release):
+    """Its list names each Python package and each of Debian's that is installed, with its version, and no other."""
+
+    def inside(*command: str) -> str:
+        return release.kubectl("exec", f"deployment/{NAME}-query", "--", *command)
+
+    listed = json.loads(inside("cat", "/usr/share/sbom/tickwatch.cdx.json"))
+    assert (listed["bomFormat"], listed["metadata"]["component"]["name"]) == ("CycloneDX", "tickwatch")
+    found: dict[str, set[tuple[str, str]]] = {}
+    for part in listed["components"]:
+        kind = part.get("purl", part["type"]).partition("/")[0]
+        found.setdefault(kind, set()).add((part["name"], part["version"]))
+
+    ask = "from importlib.metadata import distributions as d; print(*(f'{i.name} {i.version}' for i in d()), sep='\\n')"
+    python = {tuple(line.split()) for line in inside("python", "-c", ask).splitlines()}
+    debian = inside("dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\n")
+    assert found["pkg:pypi"] == {pair for pair in python if pair[0] != "tickwatch"}
+    assert found["pkg:deb"] == {
+        tuple(line.split()[1:]) for line in debian.splitlines() if line.startswith("installed ")
+    }
+    assert found["pkg:generic"] == {("python", inside("python", "--version").split()[1])}
+    assert {name for name, _ in found["operating-system"]} == {"debian"}
+
+
 def test_the_cron_job_ticks(release):
     """Two runs in a row, started by the cluster's own controller, each write the slot before their scheduled minute."""
 
@@ -151,21 +180,25 @@ class Upgrade(NamedTuple):
     """The report of the pod that asked and watched query all the time."""
     breach: tickwatch.Event
     """The first breach at a subscriber outside the cluster, once the new alerters were up."""
+    printed: str
+    """What the documented commands have printed, the release's own test last."""
 
 
 @pytest.fixture(scope="module")
 def upgrade(release: Commands) -> Upgrade:
-    """Upgrade the release to a rule of its own while query is loaded, and hear of a breach while query is replaced."""
+    """Upgrade by the documented commands, to a rule of our own in place of an image, while query is loaded."""
     pods_before = {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
     targets = (f"dns:///{NAME}-query-headless:50051", f"{NAME}-query:50051")
+    # As if the cluster had the definitions of a version without columns.
+    older = json.dumps([{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns"}])
+    release.kubectl("patch", "crd", MARKETS, "--type=json", f"--patch={older}")
     with under_load(release, *targets) as load:
-        release.run(
-            "helm", "upgrade", NAME, "charts/tickwatch", "--reuse-values", f"--set-json=rules={json.dumps(RULE)}"
-        )
-        release.kubectl("rollout", "status", f"deployment/{NAME}-alerter", "--timeout=300s")
+        script = documented("UPGRADING.md", "# upgrade")
+        assert "--set image.tag=NEW" in script
+        rules = shlex.quote(f"rules={json.dumps(RULE)}")
+        tested = release.shell(script.replace("--set image.tag=NEW", f"--set-json {rules}"))
         with release.forwarded(f"{NAME}-alerter", 50052) as address:
             breach = asyncio.run(first_breach(address))
-        release.kubectl("rollout", "status", f"deployment/{NAME}-query", "--timeout=300s")
 
         def replaced() -> bool:
             return not pods_before & {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
@@ -178,7 +211,7 @@ def upgrade(release: Commands) -> Upgrade:
             lambda: all(load.slots().get(target, set()) > heard.get(target, set()) for target in targets),
             within=240,
         )
-        return Upgrade(load.stop(), breach)
+        return Upgrade(load.stop(), breach, tested)
 
 
 async def first_breach(address: str) -> tickwatch.Event:
@@ -202,6 +235,17 @@ def test_an_upgrade_under_load_fails_no_call(release, upgrade):
     moments = sorted({dt.datetime.fromisoformat(slot) for slot in report["slots"]})
     # A node that is too busy for a run leaves its slot to the next one, which fills it in.
     assert written_in_time(release, moments[0], moments[-1]) - set(moments) == set(), "left out"
+
+
+def test_the_commands_of_an_upgrade_bring_everything_up_to_date(release, upgrade):
+    """Definitions of another version become the chart's own, values stay, and the release passes its test."""
+    (market,) = release.get("crd", MARKETS)
+    (own,) = yaml.safe_load_all((CHART / "crds" / "markets.yaml").read_text(encoding="utf-8"))
+    assert market["spec"]["versions"] == own["spec"]["versions"]
+    values = json.loads(release.run("helm", "get", "values", NAME, "--output=json"))
+    assert values["influxdb"] == {"enabled": True}
+    assert values["rules"] == RULE
+    assert re.search(r"TEST SUITE: +tickwatch-test\n.*\n.*\nPhase: +Succeeded\n$", upgrade.printed)
 
 
 def test_a_breach_comes_through_the_stream(upgrade):
@@ -292,18 +336,14 @@ def test_a_rollback_brings_back_the_first_release(release):
     """`helm rollback` to the first revision takes the rules and the shards away again, and the release serves."""
     known = {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
 
-    release.run("helm", "rollback", NAME, "1")
+    script = documented("UPGRADING.md", "# back")
+    assert "rollback tickwatch REVISION" in script
+    release.shell(script.replace("REVISION", "1"))
 
-    def serves() -> bool:
-        """Say whether a pod that the rollback has made is ready; how all are replaced, the upgrade has shown."""
-        return any(
-            condition["type"] == "Ready" and condition["status"] == "True"
-            for pod in release.get("pods", "-l", QUERY)
-            if pod["metadata"]["name"] not in known
-            for condition in pod["status"].get("conditions", [])
-        )
-
-    eventually("a pod of the first release", serves, within=180)
+    pods = [pod["metadata"] for pod in release.get("pods", "-l", QUERY)]
+    staying = {pod["name"] for pod in pods if "deletionTimestamp" not in pod}
+    assert len(staying) == 2
+    assert not known & staying
 
     config = release.get("configmap", NAME)[0]["data"]
     assert "rules.yaml" not in config

@@ -35,6 +35,13 @@ ELSEWHERE = [
         "tests/cluster/conftest.py",
         'documented("README.md", "helm install tickwatch")',
     ),
+    ("CONTRIBUTING.md", "# release", "tests/chart/test_registry.py", 'documented("CONTRIBUTING.md", "# release")'),
+    (
+        "charts/tickwatch/README.md",
+        "# from a registry",
+        "tests/chart/test_registry.py",
+        'documented("charts/tickwatch/README.md", "# from a registry")',
+    ),
     ("docs/operations.md", "# backup", "tests/cluster/test_release.py", 'documented("docs/operations.md", "# backup")'),
     (
         "docs/operations.md",
@@ -48,6 +55,9 @@ ELSEWHERE = [
         "tests/cluster/test_release.py",
         r"kubectl delete pvc,secret",
     ),
+    ("UPGRADING.md", "# upgrade", "tests/cluster/test_release.py", 'documented("UPGRADING.md", "# upgrade")'),
+    ("UPGRADING.md", "# back", "tests/cluster/test_release.py", 'documented("UPGRADING.md", "# back")'),
+    ("UPGRADING.md", "$ helm template", "tests/chart/test_refusals.py", 'blocks("UPGRADING.md")'),
     ("docs/rest.md", "$ curl", "tests/integration/gateway/test_docs.py", "for command in COMMANDS"),
     ("docs/security.md", "", "tests/integration/security/test_page.py", 'blocks("sh")'),
 ]
@@ -56,11 +66,11 @@ ELSEWHERE = [
 NOT_RUN = [
     ("CONTRIBUTING.md", "make setup", "what CI does with every commit"),
     ("CONTRIBUTING.md", "kind create cluster", "needs Docker and kind; CI runs the same tests on a cluster of its own"),
+    ("CONTRIBUTING.md", "docker build", "needs Docker, and a registry that the reader may push to"),
     ("README.md", "docker build", "needs Docker and kind; the cluster tests have the image from elsewhere"),
     ("charts/tickwatch/README.md", "helm install tickwatch charts", "README.md's, with a published image"),
     ("charts/tickwatch/README.md", "kubectl create secret", "is about an InfluxDB of the reader's own"),
     ("docs/operations.md", "kubectl get cronjob", "only looks; what is looked at is held by tests/cluster"),
-    ("docs/operations.md", "helm upgrade", "NEW stands for the reader's; tests/cluster upgrades and rolls back"),
     (
         "docs/security.md",
         "influx auth create",

@@ -25,7 +25,11 @@ from tests.support.ports import free_port
 
 PAGES = sorted(
     str(page.relative_to(ROOT))
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("charts/*/*.md"))
+    for page in (
+        *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "UPGRADING")),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("charts/*/*.md"),
+    )
 )
 _DEADLINE_SECONDS = 120.0
 _SERVER = re.compile(r"^tickwatch (?:--\S+ \S+ )*(?:up|query|alerter|gateway|collect --loop)\b")
