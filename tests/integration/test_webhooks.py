@@ -281,7 +281,62 @@ async def test_what_is_over_when_a_receiver_answers_again_is_not_told(*, server,
     clock.advance(pause)
     await deliverer.step()
 
-    assert server.keys == [over.id, still_open.id]
+    # Whether a request that failed was taken nobody knows, so that its end is told.
+    assert server.keys == [over.id, still_open.id, resolved(over, LAST - 1).id]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("new", [False, True])
+async def test_the_end_of_what_was_told_of_the_history_is_told(*, server, make, log, restart, new):
+    """Late points end an episode before the log's opening: who was told of it hears that, of others nothing."""
+    if not new:
+        await begin(make(receiver(server)))
+    before = LAST - 10
+    ends, moves, never = breach("SIM:ENDS", before), breach("SIM:MOVES", before), breach("SIM:NEVER", before)
+    writer = LogWriter(log, before - 1, live_from=LAST)
+    writer.append(ends, moves, never, resolved(never, before + 1), evaluated=LAST)
+    deliverer = make(receiver(server))
+    await deliverer.step()
+    assert server.keys == [ends.id, moves.id]
+
+    if restart:
+        deliverer = make(receiver(server))
+    moved, end = breach("SIM:MOVES", before + 1, late=True), resolved(ends, before + 1, late=True)
+    gone = withdrawn(resolved(never, before + 1)), resolved(never, before + 2, late=True)
+    writer.append(end, *gone, withdrawn(moves), moved)
+    await deliverer.step()
+    writer.append(withdrawn(end), resolved(ends, before + 2, late=True), resolved(moved, before + 3, late=True))
+    await deliverer.step()
+
+    told = server.keys[2:]
+    assert told == [
+        end.id,
+        withdrawn(moves).id,
+        moved.id,
+        withdrawn(end).id,
+        resolved(ends, before + 2).id,
+        resolved(moved, before + 3).id,
+    ]
+
+
+async def test_who_takes_over_from_one_that_died_while_it_told_tells_the_end(*, server, make, log, monkeypatch):
+    """That a receiver is told of an episode is noted before the request: who dies after it leaves nobody waiting."""
+    await begin(make(receiver(server)))
+    before = LAST - 10
+    writer = LogWriter(log, before - 1, live_from=LAST)
+    opening = breach("SIM:OPEN", before)
+    writer.append(opening, evaluated=LAST)
+    dying = make(receiver(server))
+    with monkeypatch.context() as patch:
+        patch.setattr(dying, "_done", lambda _entry: (_ for _ in ()).throw(asyncio.CancelledError))
+        with pytest.raises(asyncio.CancelledError):
+            await dying.step()
+    end = resolved(opening, before + 1, late=True)
+    writer.append(end)
+
+    await make(receiver(server)).step()
+
+    assert server.keys == [opening.id, end.id]
 
 
 async def test_what_comes_late_into_the_history_is_told_while_it_is_open(server, make, log):

@@ -1,8 +1,7 @@
 """One receiver's deliveries: its events in the log's order, each until it is taken or given up, at least once.
 
 How far it has got is a document beside the log, so that a restarted process, or another replica that notifies now, goes
-on there. What lies before the log's opening is its history: of that it tells only what is still open, as it does when a
-receiver is new.
+on there. A receiver that is new is told first what is open; what else of a log's past is told says `news`.
 
 It knows no HTTP: `send` does. The store, which blocks, is asked in other threads, so that receivers do not wait for
 each other.
@@ -17,8 +16,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from services.alerter.notifying.dead_letters import DeadLetter, DeadLetters
+from services.alerter.notifying.news import News
 from services.alerter.notifying.webhooks import Answer, Outcome, Receiver, Send, pause_seconds
-from services.core.breach_documents import AlertState, state_from_text
 from services.core.breaches import Event, LogEntry, Position
 from services.core.clock import Clock
 from services.core.errors import CursorExpiredError, StoreError
@@ -60,6 +59,7 @@ class Deliverer:
         """`leads` is asked before each request: the right to notify may have gone since the last one."""
         self.receiver = receiver
         self._log = log
+        self._news = News(log, receiver.name)
         self._letters = letters
         self._send = send
         self._clock = clock
@@ -68,11 +68,7 @@ class Deliverer:
         self._leads = leads
         self._position: Position | None = None
         self._saved: Position | None = None
-        self._live_from: Slot | None = None
-        """The log's opening; None until evaluation has come that far."""
         self._entries: collections.deque[LogEntry] = collections.deque()
-        self._open: frozenset[str] | None = None
-        """The openings of what is open, by id, read in this step and since `_entries` were; None until one needs it."""
         self._resends: collections.deque[DeadLetter] = collections.deque()
         self._attempts = 0
         """Of the event or the letter that is next."""
@@ -112,7 +108,7 @@ class Deliverer:
         return min(self._interval * 2.0 ** min(self._store_failures - 1, 10), _LONGEST_STORE_PAUSE_SECONDS)
 
     async def _deliver(self) -> float:
-        self._open = None  # much may be over since the receiver failed
+        self._news.look_again()  # much may be over since the receiver failed
         while not self._stopping and self._leads():
             if (left := self._pause_left()) > 0:
                 return left
@@ -138,7 +134,7 @@ class Deliverer:
         while True:
             while self._entries:
                 entry = self._entries[0]
-                if self.receiver.wants(entry.event) and await self._is_told(entry.event):
+                if self.receiver.wants(entry.event) and await self._news.is_news(entry.event):
                     self._waiting_since = _found_at(entry)
                     return entry
                 self._done(entry)
@@ -148,32 +144,7 @@ class Deliverer:
             if not page:
                 return None
             self._entries.extend(page)
-            self._open = None  # of openings that were appended since it was read it knows nothing
-
-    async def _is_told(self, event: Event) -> bool:
-        """Whether an event is news: of the history only the openings of what is open now are."""
-        if self._live_from is not None and event.slot >= self._live_from:
-            return True
-        if self._open is None:
-            found = await self._checkpoint()
-            if found is None:
-                return False
-            _, state = found
-            self._open = frozenset(episode.opening.id for episode in state.episodes)
-            if event.slot >= state.live_from:
-                return True
-        return event.id in self._open
-
-    async def _checkpoint(self) -> tuple[Position, AlertState] | None:
-        """Return the newest checkpoint's end and state, once all of the history has been evaluated."""
-        checkpoint = await asyncio.to_thread(self._log.checkpoint)
-        if checkpoint is None:
-            return None
-        state = state_from_text(checkpoint.state)
-        if state.evaluated + 1 < state.live_from:
-            return None
-        self._live_from = state.live_from
-        return checkpoint.end, state
+            self._news.look_again()
 
     def _done(self, entry: LogEntry) -> None:
         self._entries.popleft()
@@ -187,7 +158,7 @@ class Deliverer:
             openings = await self._begin()
             if openings or self._position is None:
                 return openings
-        if self._live_from is None and await self._checkpoint() is None:
+        if not await self._news.has_begun():
             return ()
         position = self._position
         end: Position | None = None
@@ -221,7 +192,7 @@ class Deliverer:
             document = json.loads(text)
             self._position = self._saved = Position(Slot(document["slot"]), document["ordinal"])
             return ()
-        found = await self._checkpoint()
+        found = await self._news.checkpoint()
         if found is None:
             if await asyncio.to_thread(self._log.checkpoint) is None:
                 self._position = await asyncio.to_thread(self._log.earliest)
