@@ -16,6 +16,7 @@ from benchmarks.servers import ORG, Influx, MissingPeerError, bodies, influxd, s
 from benchmarks.statistics import Bound, Goal, Spread, best, ratios
 from benchmarks.stores import opened
 from services.core.model import Points, slot_time
+from services.core.store.influx.lanes import LANES
 
 SQLITE_GOAL = 1_000_000
 
@@ -44,7 +45,7 @@ def run(options: Options, report: Report) -> None:
         share = ratios(ours, best(*ready.values(), greatest=True))
         name = f"bulk load of {market.point_count:,} points into InfluxDB / pre-encoded line protocol"
         report.goal(Goal(name, Bound.AT_LEAST, 0.7, share))
-        rows.append(["Tickwatch into InfluxDB", number(Spread.of(ours))])
+        rows.append([f"Tickwatch into InfluxDB, connections: {LANES}", number(Spread.of(ours))])
         for connections, of_ready in ready.items():
             name = f"pre-encoded line protocol into influxd, bodies of 2 MB, connections: {connections}"
             rows.append([name, number(Spread.of(of_ready))])
@@ -64,7 +65,7 @@ def _load_influx(
     """Return points per second round by round: ours, and of ready bodies by the number of connections."""
     ready = list(bodies(market.line_protocol(qualities=True)))
     ours: list[float] = []
-    peers: dict[int, list[float]] = {1: [], 2: []}
+    peers: dict[int, list[float]] = {1: [], LANES: []}
     for turn in range(rounds):
         with influx.bucket(f"ours-{turn}") as bucket, opened(influx.store_url(bucket)) as store:
             started = time.perf_counter()

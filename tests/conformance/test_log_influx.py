@@ -114,7 +114,7 @@ class TestInfluxBreachLog(LogSuite):
             log: Any = store.breach_log
             log.append(None, [], Checkpoint(at(), "one"))
             log._bucket.send(
-                f'alerting,kind=checkpoint,key=log text0="{{}}" {log._today()}', "s"
+                f'alerting,kind=checkpoint,key=log text0="{{}}" {log._today()}'.encode(), "s"
             )  # somebody else's hand
             with pytest.raises(StoreUnavailableError, match="no reading of it was whole"):
                 log.checkpoint()

@@ -188,6 +188,38 @@ def test_a_hole_far_back_is_announced_by_itself(store):
     assert set(slots.tolist()) == {*range(NOON_SLOT - 700, NOON_SLOT - 640), NOON_SLOT}
 
 
+def test_a_bulk_load_says_done_of_what_has_arrived(store, monkeypatch):
+    """Of batches whose points failed none is said to be done, so that a follower reads it again at each poll."""
+    sent = []
+    real = store._bucket._writes.write
+
+    def failing(bucket, org, body, precision):
+        sent.append(body)
+        if body.startswith(b"metric,") and b"pair=ETHUSD" in body:
+            raise ConnectionResetError("cut off")
+        return real(bucket, org, body, precision)
+
+    monkeypatch.setattr(store._bucket._writes, "write", failing)
+    mark = store.mark()
+    with pytest.raises(StoreUnavailableError, match="cut off"):
+        store.write_batches([observed(BTC, 1.0), observed(ETH, 2.0), observed(BTC, 3.0)])
+
+    spoken_of = [
+        (name, done)
+        for body in sent
+        for name in (b"BTCUSD", b"ETHUSD")
+        for done in (b"true", b"false")
+        if body.startswith(b"write,") and name in body and done in body
+    ]
+    assert spoken_of.count((b"BTCUSD", b"true")) == 1
+    assert spoken_of.count((b"ETHUSD", b"true")) == 0
+    monkeypatch.undo()
+    first = store.read_since(mark)
+    store.write(observed(ETH, 2.0))
+
+    assert {row[0] for row in rows_of(store.read_since(first.mark).points)} == {BTC, ETH}
+
+
 def test_a_finished_write_is_read_once(store):
     """What was read since a mark is not read again since the next, though the clock stands still."""
     mark = store.mark()

@@ -15,8 +15,10 @@ import io
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from services.core.model import DAY_SLOTS, SLOT_SECONDS, Floats, Indices, Measure, Metric, Points, Series, Slots
@@ -36,8 +38,8 @@ _MARKED = np.uint64(int.from_bytes(b"\0\0T\0\0:\0\0", "little"))
 _WHOLE = np.uint64(int.from_bytes(b":00Z", "little"))
 
 
-def encode_points(points: Points) -> Iterator[str]:
-    """Yield line protocol, some thousand lines at a time, seconds as precision.
+def encode_points(points: Points) -> Iterator[tuple[str, bytes]]:
+    """Yield metrics and their line protocol, some thousand lines at a time, seconds as precision.
 
     Of points that stand twice the later is written. Raises InvalidInputError for a name that is not EXCHANGE:PAIR.
     """
@@ -54,10 +56,11 @@ def encode_points(points: Points) -> Iterator[str]:
         for measure, part in of_metric:
             alike[points.slots[part].tobytes()].append((measure, part))
         for parts in alike.values():
-            yield from _lines(head, points, parts)
+            for lines in _lines(head, points, parts):
+                yield name, lines
 
 
-def _lines(head: str, points: Points, parts: list[tuple[Measure, slice]]) -> Iterator[str]:
+def _lines(head: str, points: Points, parts: list[tuple[Measure, slice]]) -> Iterator[bytes]:
     """Write one line a slot with a field a measure; the parts are of one metric and share their slots."""
     length = parts[0][1].stop - parts[0][1].start
     for start in range(0, length, _LINES):
@@ -65,15 +68,20 @@ def _lines(head: str, points: Points, parts: list[tuple[Measure, slice]]) -> Ite
         for measure, whole in parts:
             part = slice(whole.start + start, min(whole.stop, whole.start + start + _LINES))
             qualities = points.qualities[part]
-            columns.append(points.values[part].tolist())
+            columns.append(_texts(points.values[part]))
             if (qualities == qualities[0]).all():
-                fields.append(f"{measure}=%r,{measure}{QUALITY}={qualities[0]}i")
+                fields.append(f"{measure}=%b,{measure}{QUALITY}={qualities[0]}i")
             else:
-                fields.append(f"{measure}=%r,{measure}{QUALITY}=%di")
-                columns.append(qualities.tolist())
-        columns.append((points.slots[part] * SLOT_SECONDS).tolist())
-        template = f"{head}{','.join(fields)} %d\n"
+                fields.append(f"{measure}=%b,{measure}{QUALITY}=%bi")
+                columns.append(_texts(qualities))
+        columns.append(_texts(points.slots[part] * SLOT_SECONDS))
+        template = f"{head}{','.join(fields)} %b\n".encode()
         yield template * len(columns[0]) % tuple(chain.from_iterable(zip(*columns, strict=True)))
+
+
+def _texts(column: NDArray[Any]) -> list[bytes]:
+    """Return the shortest texts that read back as the very same numbers."""
+    return orjson.dumps(column.tolist())[1:-1].split(b",")
 
 
 def _latest(points: Points) -> Points:

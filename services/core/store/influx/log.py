@@ -90,7 +90,7 @@ class InfluxBreachLog(BreachLog):
         if present is None or present.end.slot * SLOT_SECONDS // _DAY_SECONDS != self._today() // _DAY_SECONDS:
             self._put(_IDENTITY, "log", self.log_id())  # written anew each day, so that the retention leaves it
         for first in range(0, len(entries), _BODY_ENTRIES):
-            body = "\n".join(map(_line, entries[first : first + _BODY_ENTRIES]))
+            body = "\n".join(map(_line, entries[first : first + _BODY_ENTRIES])).encode()
             check_allowed(allowed)
             self._bucket.send(body, NANOSECONDS)
         document = {"slot": checkpoint.end.slot, "ordinal": checkpoint.end.ordinal, "state": checkpoint.state}
@@ -160,7 +160,7 @@ class InfluxBreachLog(BreachLog):
         line = f"{_TEXT},{tags} {','.join(fields)} {self._today()}"
         # Asked once the text is there, and not before: to make it takes a while where thousands of episodes are open.
         check_allowed(allowed)
-        self._bucket.send(line, SECONDS)
+        self._bucket.send(line.encode(), SECONDS)
 
     def _texts(self, kind: str, days: int | None = None) -> dict[str, str]:
         """Return the newest text of each key of a kind, written in the last days or, without a number, ever."""

@@ -10,8 +10,9 @@ import functools
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ from services.core.model import (
 from services.core.store.base import RETENTION_DAYS, Changes, Mark, MetricStore
 from services.core.store.influx.bucket import NANOSECONDS, SECONDS, InfluxBucket, gathered
 from services.core.store.influx.format import POINT, encode_points, escaped, quoted
+from services.core.store.influx.lanes import BODY_BYTES, Lanes
 from services.core.store.influx.reading import TAGS, dense, ordered, ranged, read_points
 from services.core.store.influx.writes import OVERLAP_SECONDS, Announcement, Rising, SeenWrites, parts, to_read
 from services.core.store.marks import expired, forged, make_mark, place_of
@@ -42,8 +44,8 @@ from services.core.store.retention import ORDER_KEPT_SECONDS, Retention
 if TYPE_CHECKING:
     from services.core.store.influx.log import InfluxBreachLog
 
-_BODY_BYTES = 2 << 20
-"""Of a write's requests: large enough that their number does not matter, small enough for any proxy."""
+_PARTS_UNDER_WAY = 2
+"""Of a bulk load: one is encoded and sent while the one before is on its way."""
 _HOUR_SECONDS = 3600.0
 _RECENT_SLOTS = 180
 _LANES = 16
@@ -55,7 +57,7 @@ _RUN, _WRITE, _EXPIRY = "run", "write", "expiry"
 class InfluxMetricStore(MetricStore):
     """A store in a bucket; sends nothing before it is used.
 
-    Marks are moments of the clock. A bulk load keeps one request in flight while it encodes the next.
+    Marks are moments of the clock. A bulk load encodes a part while others are on their way.
     """
 
     def __init__(
@@ -90,33 +92,41 @@ class InfluxMetricStore(MetricStore):
     # Writing
 
     def write(self, points: Points) -> None:
-        self.write_batches([points])
+        self._bucket.check_open()
+        self._retention.check(points)
+        done = b""
+        for part, begun, done_then in self._announced(points):
+            self._bucket.send(done + begun, NANOSECONDS)
+            for body in gathered((lines for _, lines in encode_points(part)), BODY_BYTES):
+                self._bucket.send(body, SECONDS)
+            done = done_then
+        if done:
+            self._bucket.send(done, NANOSECONDS)
 
     def write_batches(self, batches: Iterable[Points]) -> int:
         self._bucket.check_open()
         count = 0
-        with ThreadPoolExecutor(1, thread_name_prefix="tickwatch-influx") as sender:
-            sending: Future[None] | None = None
+        under_way: deque[tuple[list[Future[None]], bytes]] = deque()
 
-            def send(body: str, precision: str = SECONDS) -> None:
-                nonlocal sending
-                if sending is not None:
-                    sending.result()
-                sending = sender.submit(self._bucket.send, body, precision)
+        def finish_oldest() -> bytes:
+            """Wait until a part has arrived, and return the record that says so."""
+            bodies, done = under_way.popleft()
+            for body in bodies:
+                body.result()
+            return done
 
+        with Lanes(self._bucket.send) as lanes:
             for points in batches:
                 self._retention.check(points)
-                if not len(points):
-                    continue
-                for part, window, metrics in parts(points):
-                    moment = self._moment()
-                    send(_announcement(moment, window, metrics, done=False), NANOSECONDS)
-                    for body in gathered(encode_points(part), _BODY_BYTES):
-                        send(body)
-                    send(_announcement(moment, window, metrics, done=True), NANOSECONDS)
+                for part, begun, done in self._announced(points):
+                    done_before = finish_oldest() if len(under_way) == _PARTS_UNDER_WAY else b""
+                    self._bucket.send(done_before + begun, NANOSECONDS)
+                    for metric, lines in encode_points(part):
+                        lanes.put(metric, lines)
+                    under_way.append((lanes.flush(), done))
                 count += len(points)
-            if sending is not None:
-                sending.result()
+            while under_way:
+                self._bucket.send(finish_oldest(), NANOSECONDS)
         return count
 
     def record_run(self, run: Run) -> None:
@@ -125,7 +135,7 @@ class InfluxMetricStore(MetricStore):
             f"outcome={quoted(run.outcome)},error={quoted(run.error)}"
         )
         line = f"{_RUN},exchange={escaped(run.exchange)},shard={run.shard} {fields} {run.slot * SLOT_SECONDS}"
-        self._bucket.send(line, SECONDS)
+        self._bucket.send(line.encode(), SECONDS)
 
     def expire(self) -> None:
         if any(0 < limit <= self._retention.days * 86_400 for limit in self._bucket.retention_seconds()):
@@ -135,7 +145,7 @@ class InfluxMetricStore(MetricStore):
         if self._rows(f'|> filter(fn: (r) => r._measurement == "{_EXPIRY}") |> limit(n: 1)', recent):
             return
         self._bucket.delete_before(self._retention.oldest() * SLOT_SECONDS * 1_000_000_000)
-        self._bucket.send(f"{_EXPIRY} done=true {int(now)}", SECONDS)
+        self._bucket.send(f"{_EXPIRY} done=true {int(now)}".encode(), SECONDS)
 
     # Reading
 
@@ -243,6 +253,17 @@ class InfluxMetricStore(MetricStore):
             found.append(Announcement(f"{row['_time']} {row['lane']}", touched, tuple(what["metrics"]), what["done"]))
         return found
 
+    def _announced(self, points: Points) -> Iterator[tuple[Points, bytes, bytes]]:
+        """Yield the parts of a write, each with the records that it is begun and that it is done."""
+        for part, window, metrics in parts(points):
+            nanoseconds, lane = self._moment()
+            what = {"start": window.start, "end": window.end, "metrics": metrics}
+            begun, done = (
+                f"{_WRITE},lane={lane} what={quoted(json.dumps({**what, 'done': done}))} {nanoseconds}\n".encode()
+                for done in (False, True)
+            )
+            yield part, begun, done
+
     def _moment(self) -> tuple[int, int]:
         """A nanosecond and a lane that no other write has: surely none of this process, hardly one of another."""
         wished = self._microseconds() * 1000 + secrets.randbelow(1000)
@@ -250,12 +271,6 @@ class InfluxMetricStore(MetricStore):
 
     def _microseconds(self) -> int:
         return int(self._clock.now() * 1e6)
-
-
-def _announcement(moment: tuple[int, int], window: Window, metrics: Sequence[str], *, done: bool) -> str:
-    nanoseconds, lane = moment
-    what = json.dumps({"start": window.start, "end": window.end, "metrics": metrics, "done": done})
-    return f"{_WRITE},lane={lane} what={quoted(what)} {nanoseconds}"
 
 
 def _seconds(text: str) -> int:

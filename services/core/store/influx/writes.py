@@ -3,7 +3,7 @@
 InfluxDB does not know what came after what. So each write leaves a record: begun before its points, done after them. A
 follower reads again what was announced since its mark. A record that is begun and not done is read again at each poll
 until it is so old that no write can still be under way: a writer that was killed between the two loses nothing. So that
-this reading stays small, a write of many slots is made and announced in parts, of which one is under way at a time.
+this reading stays small, a write of many slots is made and announced in parts, of which few are under way at a time.
 
 A mark is a moment of a clock, in microseconds. Records up to `OVERLAP_SECONDS` before a mark are looked at again, so
 that writers whose clocks differ by less, or whose writes take as long, are not missed; what was done and seen already
@@ -45,9 +45,11 @@ class Announcement:
 def parts(points: Points, breadth: int = 0) -> Iterator[tuple[Points, Window, tuple[str, ...]]]:
     """Split a write into parts, and say what each announces: its window, and its metrics or, of more than a few, none.
 
-    There is at least one point. The parts come from the oldest slots to the newest; those of one slot stay together, in
+    Without points there is no part. Parts come from the oldest slots to the newest; those of one slot stay together, in
     their order. `breadth` is how many series a reading of all metrics is taken to have: those of the whole write.
     """
+    if not len(points):
+        return
     window = Window(Slot(int(points.slots.min())), Slot(int(points.slots.max()) + 1))
     touched = np.flatnonzero(np.bincount(points.series_index)).tolist()
     names = {points.series[place].metric for place in touched}
