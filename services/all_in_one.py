@@ -48,13 +48,18 @@ _PROGRESS_EVERY_SECONDS = 10.0
 
 
 async def run_all(
-    settings: Settings, *, exchange: str | None = None, listen: str | None = None, alerts: str | None = None
+    settings: Settings,
+    *,
+    exchange: str | None = None,
+    listen: str | None = None,
+    alerts: str | None = None,
+    gateway: str | None = None,
 ) -> int:
     """Run every role until SIGINT or SIGTERM; return the exit code.
 
-    `listen` and `alerts` are where query service and alerter answer, None: where the settings say. `exchange` insists
-    on one, in any case; without it the catalog's exchanges are used if one of them answers, else the simulated market,
-    in a data file of its own. Raises InvalidSettingError for what cannot be run so.
+    `listen`, `alerts` and `gateway` are where query service, alerter and gateway answer, None: where the settings say.
+    `exchange` insists on one, in any case; without it the catalog's exchanges are used if one of them answers, else the
+    simulated market, in a data file of its own. Raises InvalidSettingError for what cannot be run so.
     """
     console = Console(highlight=False, soft_wrap=True)
     wiring.configure_logs(settings, default_level="warning")
@@ -76,13 +81,13 @@ async def run_all(
                 **wiring.alerter_arguments(settings, catalog=catalog, listen=alerts, leadership=leadership),
             )
         )
-        gateway = await stack.enter_async_context(
+        front = await stack.enter_async_context(
             open_gateway(
                 registry=registry,
-                **wiring.gateway_arguments(settings) | {"query": server.address, "alerts": alerter.address},
+                **wiring.gateway_arguments(settings, gateway) | {"query": server.address, "alerts": alerter.address},
             )
         )
-        console.print(f"[bold green]Tickwatch[/] is at [bold]{gateway.url}[/]")
+        console.print(f"[bold green]Tickwatch[/] is at [bold]{front.url}[/]")
         if notice:
             console.print(f"[bold yellow]{notice}[/]")
         collector = await stack.enter_async_context(
@@ -108,7 +113,7 @@ async def run_all(
             while reporter.wrote and (server.window.newest_run or 0) < reporter.newest:  # noqa: ASYNC110  of a thread
                 await asyncio.sleep(_LOOK_SECONDS)
             addresses = {
-                "HTTP": gateway.url,
+                "HTTP": front.url,
                 "store": settings.store,
                 "gRPC": server.address,
                 "alerts": alerter.address,

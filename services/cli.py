@@ -10,6 +10,7 @@ store, or the cluster that has the catalog or the rules, is out of reach.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -89,6 +90,7 @@ def completion(shell: str) -> None:
 
 
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
@@ -101,7 +103,12 @@ def main() -> None:
 
         prepare()
     try:
-        cli(standalone_mode=True, prog_name="tickwatch")
+        try:
+            cli(standalone_mode=True, prog_name="tickwatch")
+        finally:
+            sys.stdout.flush()  # what is left to be written may fail, too
+    except OSError as error:
+        _unwritten(error)
     except InvalidInputError as error:
         _fail(error, EXIT_USAGE)
     except (StoreUnavailableError, ClusterUnavailableError) as error:
@@ -115,9 +122,20 @@ def main() -> None:
         gc.freeze()
 
 
-def _fail(error: TickwatchError, code: int) -> None:
+def _fail(error: TickwatchError | str, code: int) -> None:
     click.echo(f"Error: {error}", err=True)
     sys.exit(code)
+
+
+def _unwritten(error: OSError) -> None:
+    """End where standard output takes no more: a reader has gone, which is no error to tell, or a disk is full."""
+    if error.errno not in (errno.EPIPE, *_NO_ROOM):
+        raise error
+    # The interpreter writes what is left once more as it ends, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        sys.exit(EXIT_FAILED)
+    _fail(f"the answer cannot be written: {error.strerror}", EXIT_FAILED)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from services.command_line.options import (
     end_option,
     limit_option,
     output_option,
+    output_option_without_csv,
     refuse_two_starts,
     since_option,
     start_option,
@@ -184,6 +185,7 @@ def breaches(
 @click.option("--for", "length", type=DURATION, metavar="DURATION", help="For how long, as in 2h; from 1m to 30d.")
 @click.option("--comment", default="", help="Why, for whoever wonders.")
 @click.option("--expire", metavar="ID", help="End this silence now.")
+@output_option_without_csv
 @alerts_option
 def silence(
     rules: tuple[str, ...],
@@ -193,6 +195,7 @@ def silence(
     length: timedelta | None,
     comment: str,
     expire: str | None,
+    output: str,
     alerts: str,
 ) -> None:
     """Silence breaches for a while; list what is silenced.
@@ -208,7 +211,7 @@ def silence(
     selector = tickwatch.Selector(exchanges, metrics, measures)
     selecting = bool(rules or comment or selector != tickwatch.Selector())
     if expire is not None:
-        if selecting or length is not None:
+        if selecting or length is not None or output != "table":
             raise click.UsageError("--expire ends a silence; give it alone.")
         ask(alerts, lambda client: client.expire_silence(expire))
         click.echo(f"ended {expire}")
@@ -216,11 +219,11 @@ def silence(
         created = ask(
             alerts, lambda client: client.create_silence(length, rules=rules, selector=selector, comment=comment)
         )
-        print_silences([created])
+        print_silences([created], output)
     elif selecting:
         raise click.UsageError("say for how long: --for DURATION, as in --for 2h.")
     else:
-        print_silences(ask(alerts, lambda client: client.list_rules()).silences)
+        print_silences(ask(alerts, lambda client: client.list_rules()).silences, output)
 
 
 @click.group(

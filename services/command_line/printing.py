@@ -32,10 +32,10 @@ _PLOT_WIDTH, _LEAST_PLOT_WIDTH, _WIDTH_ELSEWHERE = 110, 30, 80
 _LINE_EVERY_SECONDS = 5.0
 
 
-def print_metrics(metrics: Sequence[tickwatch.Metric], output: str) -> None:
-    """Write the metrics and what their last 24 hours hold."""
+def print_metrics(metrics: Sequence[tickwatch.Metric], output: str, *, exchange: str | None = None) -> None:
+    """Write the metrics and what their last 24 hours hold; `exchange` is the one that was asked for, None: all."""
     if output == "table":
-        _metrics_table(metrics)
+        _metrics_table(metrics, exchange)
         return
     rows = [
         {
@@ -143,12 +143,17 @@ def print_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str], output: s
     writer.writerows(rows)
 
 
-def _metrics_table(metrics: Sequence[tickwatch.Metric]) -> None:
+def _metrics_table(metrics: Sequence[tickwatch.Metric], exchange: str | None) -> None:
+    if not metrics and exchange:
+        click.echo(f"No metric of {exchange} has a point in the last 24 hours. `tickwatch list` shows those that have.")
+        return
     if not metrics:
         click.echo("No metric has a point in the last 24 hours. Is a collector running?")
         return
     titles = ("Metric", "Price", "24 h", "Vol 24 h", "Vol 1 m", "Points", "Newest")
-    click.echo(table(titles, [_metric_row(metric) for metric in metrics], left={"Metric"}), nl=False)
+    rows = [_metric_row(metric) for metric in metrics]
+    spare = ("Points", "Vol 24 h", "Vol 1 m", "Newest")
+    click.echo(table(titles, rows, left={"Metric"}, spare=spare, width=_terminal_width(math.inf)), nl=False)
 
 
 def _metric_row(metric: tickwatch.Metric) -> tuple[str, ...]:
@@ -171,7 +176,7 @@ def _ranking_table(ranked: tickwatch.Rankings) -> None:
         (str(ranking.rank), ranking.metric, number(ranking.value), f"{ranking.point_count} ({ranking.coverage:.0%})")
         for ranking in ranked.rankings
     ]
-    click.echo(table(titles, rows, left={"Metric"}), nl=False)
+    click.echo(table(titles, rows, left={"Metric"}, spare=("Points",), width=_terminal_width(math.inf)), nl=False)
     if len(ranked.rankings) < ranked.ranked_count:
         click.echo(f"{len(ranked.rankings)} of {ranked.ranked_count} shown; more with --limit.")
     if ranked.unranked:
@@ -186,7 +191,10 @@ def _history_plot(history: tickwatch.History) -> None:
     click.echo(f"{click.style(history.metric, bold=True)} {history.measure}, {span}")
     present = [value for value in history.floats if not math.isnan(value)]
     if present:
-        hours, width = length.total_seconds() / 3600, max(_LEAST_PLOT_WIDTH, min(_terminal_width(), _PLOT_WIDTH))
+        hours, width = (
+            length.total_seconds() / 3600,
+            max(_LEAST_PLOT_WIDTH, int(min(_terminal_width(_WIDTH_ELSEWHERE), _PLOT_WIDTH))),
+        )
         label = functools.partial(number, digits=5)
         click.echo(plot(history.floats, hours, width=width, height=_PLOT_HEIGHT, label=label), nl=False)
         figures = {
@@ -202,11 +210,12 @@ def _history_plot(history: tickwatch.History) -> None:
         click.echo("Missing: " + ", ".join(f"{minute(gap.start)}-{minute(gap.end)}" for gap in history.missing))
 
 
-def _terminal_width() -> int:
+def _terminal_width(elsewhere: float) -> float:
+    """Return how many characters a line of the terminal has, `elsewhere` where there is none."""
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
-    except OSError:  # no terminal
-        return _WIDTH_ELSEWHERE
+        return os.get_terminal_size(sys.stdout.fileno()).columns or elsewhere
+    except OSError:
+        return elsewhere
 
 
 def number(value: float, digits: int = 6) -> str:
@@ -218,8 +227,8 @@ def number(value: float, digits: int = 6) -> str:
 
 
 def short(value: float) -> str:
-    """Write a number with four digits and a letter for thousands, millions or billions."""
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    """Write a number with four digits and a letter for thousands, millions, billions or more, as the dashboard does."""
+    for factor, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
             return f"{number(value / factor, digits=4)} {letter}"
     return number(value, digits=4)

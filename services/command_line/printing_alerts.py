@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -126,8 +127,11 @@ def print_breaches(events: Sequence[tickwatch.Event], output: str) -> None:
     print_rows(rows, columns, output)
 
 
-def print_silences(silences: Sequence[tickwatch.Silence]) -> None:
-    """Write silences, a line each."""
+def print_silences(silences: Sequence[tickwatch.Silence], output: str) -> None:
+    """Write silences: a line each, or all that is known of them."""
+    if output == "json":
+        print_rows(map(silence_row, silences), (), output)
+        return
     for silence in silences:
         selector = silence.selector
         parts = (
@@ -141,6 +145,18 @@ def print_silences(silences: Sequence[tickwatch.Silence]) -> None:
         click.echo(f"{silence.id}  until {minute(silence.end)} UTC  {_plain(selected)}{comment}")
     if not silences:
         click.echo("Nothing is silenced.")
+
+
+def silence_row(silence: tickwatch.Silence) -> dict[str, Any]:
+    """Return what is known of a silence, for programs."""
+    return {
+        "id": silence.id,
+        "rules": list(silence.rules),
+        "selector": asdict(silence.selector),
+        "start_time": utc(silence.start),
+        "end_time": utc(silence.end),
+        "comment": silence.comment,
+    }
 
 
 def print_dead_letters(letters: Sequence[tickwatch.DeadLetter], output: str) -> None:

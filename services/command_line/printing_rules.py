@@ -16,7 +16,7 @@ import click
 import tickwatch
 
 from services.command_line.printing import minute, utc
-from services.command_line.printing_alerts import event_line, print_silences
+from services.command_line.printing_alerts import event_line, print_silences, silence_row
 
 _COUNTS = ("breach_count", "episode_count", "breaches_per_day", "episodes_per_day", "point_count", "series_count")
 
@@ -27,7 +27,7 @@ def print_rules(found: tickwatch.Rules, output: str) -> None:
         _print_json(
             {
                 "rules": [_status_row(status) for status in found.rules],
-                "silences": [_silence_row(silence) for silence in found.silences],
+                "silences": [silence_row(silence) for silence in found.silences],
                 "loaded_time": utc(found.loaded_time),
                 "load_error": found.load_error,
             }
@@ -39,7 +39,7 @@ def print_rules(found: tickwatch.Rules, output: str) -> None:
         click.echo("No rule is in force.")
     if found.silences:
         click.echo("Silences:")
-        print_silences(found.silences)
+        print_silences(found.silences, output)
     click.echo(f"read at {minute(found.loaded_time)} UTC")
     if found.load_error:
         click.echo(click.style("a later reading failed, and the rules above stay in force:", fg="red"))
@@ -143,17 +143,6 @@ def _status_row(status: tickwatch.RuleStatus) -> dict[str, Any]:
         "last_breach_time": utc(status.last_breach_time) if status.last_breach_time else None,
         "breach_count_24h": status.breach_count_24h,
         "silence_ids": list(status.silence_ids),
-    }
-
-
-def _silence_row(silence: tickwatch.Silence) -> dict[str, Any]:
-    return {
-        "id": silence.id,
-        "rules": list(silence.rules),
-        "selector": asdict(silence.selector),
-        "start_time": utc(silence.start),
-        "end_time": utc(silence.end),
-        "comment": silence.comment,
     }
 
 

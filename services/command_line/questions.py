@@ -59,7 +59,7 @@ def list_metrics(exchange: str | None, output: str, server: str) -> None:
     async def ask(client: tickwatch.Client) -> list[tickwatch.Metric]:
         return [metric async for metric in client.list_metrics(exchange=exchange)]
 
-    print_metrics(_ask(server, ask), output)
+    print_metrics(_ask(server, ask), output, exchange=exchange)
 
 
 @click.command(
@@ -98,6 +98,9 @@ def history(
     """Show how one measure of a metric went.
 
     The last 24 hours, or as long a time as is said, within the 30 days that are kept.
+
+    MEASURE is price, volume (of 24
+    hours), change_absolute, change_percentage (both against 24 hours earlier) or volume_1m (of the minute).
     """
     from services.command_line.printing import print_history
 
@@ -142,7 +145,7 @@ def history(
 def rank(measure: Measure, statistic: str, window: timedelta | None, limit: int, output: str, server: str) -> None:
     """Rank the metrics by how much a measure moved.
 
-    The most restless comes first.
+    The most restless comes first. MEASURE is price, volume, change_absolute, change_percentage or volume_1m.
     """
     from services.command_line.printing import print_ranking
 
@@ -174,7 +177,8 @@ def _ask(server: str, question: Callable[[tickwatch.Client], Coroutine[Any, Any,
 def top(measure: Measure, server: str, alerts: str) -> None:
     """Watch the ranking and breaches live; q ends it.
 
-    The ranking of a measure (price, if none is named), the last hour of each metric, and breaches as they are found.
+    The ranking of a measure (price, volume, change_absolute, change_percentage or volume_1m; price, if none is named),
+    the last hour of each metric, and breaches as they are found.
 
     Needs the extra `top`: pip install 'tickwatch[top]'.
     """

@@ -35,6 +35,7 @@ def register(group: click.Group) -> None:
     examples=[
         "tickwatch up",
         "tickwatch up --exchange simulated",
+        "tickwatch up --gateway 127.0.0.1:8090",
     ],
 )
 @click.option(
@@ -42,8 +43,11 @@ def register(group: click.Group) -> None:
 )
 @click.option("--listen", metavar="HOST:PORT", help="Where to answer questions; else query.listen of the settings.")
 @click.option("--alerts", metavar="HOST:PORT", help="Where to stream alerts; else alerter.listen of the settings.")
+@click.option(
+    "--gateway", metavar="HOST:PORT", help="Where to serve the dashboard and REST; else gateway.listen of the settings."
+)
 @pass_context
-def up(context: Context, exchange: str | None, listen: str | None, alerts: str | None) -> None:
+def up(context: Context, exchange: str | None, listen: str | None, alerts: str | None, gateway: str | None) -> None:
     """Run everything in one process, until Ctrl-C.
 
     It fills in the last 24 hours, then adds a point every minute, answers and alerts. Without --exchange it takes those
@@ -53,7 +57,7 @@ def up(context: Context, exchange: str | None, listen: str | None, alerts: str |
 
     from services.all_in_one import run_all
 
-    sys.exit(asyncio.run(run_all(context.settings(), exchange=exchange, listen=listen, alerts=alerts)))
+    sys.exit(asyncio.run(run_all(context.settings(), exchange=exchange, listen=listen, alerts=alerts, gateway=gateway)))
 
 
 @click.command(

@@ -189,7 +189,11 @@ def replay(
 @output_option_without_csv
 @alerts_option
 def explain(rule: str, metric: str, measure: Measure, at: datetime | None, output: str, alerts: str) -> None:
-    """Say why a rule did or did not fire on a series at a minute."""
+    """Say why a rule did or did not fire on a series at a minute.
+
+    RULE is the name of one that `tickwatch rules list` lists, MEASURE price, volume, change_absolute, change_percentage
+    or volume_1m.
+    """
     from services.command_line.printing_rules import print_explanation
 
     print_explanation(ask(alerts, lambda client: client.explain(rule, metric, measure.value, at)), output)

@@ -80,7 +80,9 @@ class Metric:
     def parse(cls, name: str, field: str = "metric") -> Self:
         """Read EXCHANGE:PAIR; raise InvalidInputError naming `field` for anything else."""
         if not _METRIC_NAME.fullmatch(name):
-            raise InvalidInputError(field, f"{name!r} is not a metric name", "EXCHANGE:PAIR, as in KRAKEN:BTCUSD")
+            raise InvalidInputError(
+                field, f"{name!r} is not a metric name", "EXCHANGE:PAIR in capitals, as in KRAKEN:BTCUSD"
+            )
         exchange, _, pair = name.partition(":")
         return cls(exchange, pair)
 

@@ -208,7 +208,7 @@ def _from_wire_exchange(exchange: str) -> str:
 
 def _from_wire_history_query(asked: wire.GetHistoryRequest) -> HistoryQuery:
     if not asked.metric:
-        raise InvalidInputError("metric", "is required", "EXCHANGE:PAIR, as in KRAKEN:BTCUSD")
+        raise InvalidInputError("metric", "is required", "EXCHANGE:PAIR in capitals, as in KRAKEN:BTCUSD")
     times: dict[str, Slot | None] = {"start_time": None, "end_time": None}
     for field in times:
         if asked.HasField(field):  # type: ignore[arg-type]  # the stub wants a literal

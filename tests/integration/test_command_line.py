@@ -10,12 +10,14 @@ import re
 import signal
 import sqlite3
 import subprocess
+import termios
 from pathlib import Path
 
 import click
 import pytest
 
 from services.cli import cli
+from services.core.words import MEASURES
 from tests.support import commands
 from tests.support.exchanges import running_exchange
 from tests.support.needs import require_influxdb
@@ -110,6 +112,75 @@ def test_a_terminal_has_colours_unless_it_wants_none(market, settings, coloured)
     assert [line.split("   ")[0] for line in click.unstyle(shown).splitlines()] == [
         line.split("   ")[0] for line in plain
     ]
+
+
+def listed_to(sink, service: commands.Service, output: str) -> tuple[int, str]:
+    """List the metrics to a file that takes nothing; return the exit code and what standard error has."""
+    command = [commands.PYTHON, "-m", "services.cli", "list", "--output", output, "--server", service.address]
+    done = subprocess.run(
+        command, stdout=sink, stderr=subprocess.PIPE, text=True, env=commands.environment({}), timeout=120, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def on_a_terminal(columns: int, *words: str) -> str:
+    """Run a command on a terminal with so many columns; return what it shows, without colours."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    command = [commands.PYTHON, "-m", "services.cli", *words]
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        try:
+            subprocess.run(command, stdout=theirs, env=commands.environment({}), timeout=120, check=True)
+            return click.unstyle(terminal.read(1 << 16).decode())
+        finally:
+            os.close(theirs)
+
+
+def test_a_narrow_terminal_gets_what_matters_most_on_whole_lines(market):
+    """Forty columns have every metric with its price and change; what does not fit is left out, not wrapped."""
+    shown = on_a_terminal(40, "list", "--server", market.address)
+    wide = on_a_terminal(100, "list", "--server", market.address)
+
+    assert max(map(len, shown.splitlines())) <= 40
+    assert all(word in shown for word in ("SIM:BTCUSD", "Price", "24 h"))
+    assert "Points" not in shown
+    assert "Points" in wide
+
+
+def test_an_exchange_without_metrics_is_no_trouble_of_the_collector(market):
+    """Whoever mistypes an exchange is told that it has nothing, not that nothing is collected."""
+    shown = ask(market, "list", "--exchange", "KRAKN")
+
+    assert "No metric of KRAKN" in shown
+    assert "collector" not in shown
+
+
+@pytest.mark.parametrize("output", ["table", "json", "csv"])
+def test_a_full_disk_is_told(market, output):
+    """An answer that cannot be written is an error in one line, and the exit code says so."""
+    with Path("/dev/full").open("w") as full:
+        said = listed_to(full, market, output)
+
+    assert said == (1, "Error: the answer cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("output", ["table", "json", "csv"])
+def test_a_reader_that_has_gone_is_nothing_to_tell(market, output):
+    """`| head -1` ends the command without a word on standard error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        said = listed_to(gone, market, output)
+
+    assert said == (1, "")
+
+
+@pytest.mark.parametrize("name", ["history", "rank", "top", "explain"])
+def test_help_names_the_measures(name):
+    """Whoever has to name a measure finds all five in the command's help."""
+    shown = commands.tickwatch(name, "--help", settings={}).stdout
+
+    assert all(re.search(rf"\b{measure}\b", shown) for measure in MEASURES)
 
 
 def test_rank_prints_places(market):
@@ -246,6 +317,7 @@ REFUSED = [
     (["up", "--exchange", "coinbase"], 2, "'coinbase' is not one of 'kraken', 'simulated'"),
     (["--store", "memory:", "up", "--exchange", "simulated", "--listen", "here"], 2, "'here' is not an address"),
     (["--store", "memory:", "up", "--exchange", "simulated", "--alerts", "here"], 2, "'here' is not an address"),
+    (["--store", "memory:", "up", "--exchange", "simulated", *ANYWHERE, "--gateway", "here"], 2, "'here' is not an ad"),
     (["list", "--server", "nowhere"], 2, "'nowhere' is not HOST:PORT or dns:///NAME:PORT, as in 127.0.0.1:50051"),
     (["history", "A:B", "price", "--server", "127.0.0.1:99999"], 2, "'127.0.0.1:99999' is not HOST:PORT"),
     (["rank", "price", "--server", "http://127.0.0.1:50051"], 2, "'http://127.0.0.1:50051' is not HOST:PORT"),

@@ -174,7 +174,7 @@ WRONG: list[tuple[Any, str, str, str]] = [
         Explain(**{**KNOWN, "metric": ""}),
         "INVALID_FIELD",
         "metric",
-        "metric: '' is not a metric name (EXCHANGE:PAIR, as in KRAKEN:BTCUSD)",
+        "metric: '' is not a metric name (EXCHANGE:PAIR in capitals, as in KRAKEN:BTCUSD)",
     ),
     (
         Explain(**{**KNOWN, "measure": 0}),

@@ -229,6 +229,7 @@ WRONG = [
     (["silence", "--rule", "x"], 2, "say for how long: --for DURATION"),
     (["silence", "--for", "1x"], 2, "'1x' is not a duration"),
     (["silence", "--expire", "x", "--for", "2h"], 2, "--expire ends a silence; give it alone"),
+    (["silence", "--output", "yaml"], 2, "'yaml' is not one of 'table', 'json'"),
 ]
 
 

@@ -53,11 +53,13 @@ async def ask(service, *words: str) -> str:
 async def test_rules_are_listed(store):
     """For people and for programs; silences that hold are told."""
     async with serve(store, rules=RULES, markets=MARKETS) as service:
-        await ask(service, "silence", "--rule", "hour", "--for", "2h")
+        made = json.loads(await ask(service, "silence", "--rule", "hour", "--for", "2h", "--output", "json"))
+        silences = json.loads(await ask(service, "silence", "--output", "json"))
         table = await ask(service, "rules", "list")
         rows = json.loads(await ask(service, "rules", "list", "--output", "json"))
 
     (silence,) = rows["silences"]
+    assert made == silences == [silence]
     assert f"silenced by {silence['id']}" in table
     assert (
         "gone  warning  missing: {slots: 3}\n    all series (1 now)\n    0 episodes open, 0 breaches in 24 h" in table

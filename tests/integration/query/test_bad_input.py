@@ -13,7 +13,7 @@ from services.core.model import DAY_SLOTS, Measure
 from tests.support.query import LAST, Wrong, failure, make_market, make_store, names, outcome, serve
 
 MEASURES = "one of MEASURE_PRICE, MEASURE_VOLUME, MEASURE_CHANGE_ABSOLUTE, MEASURE_CHANGE_PERCENTAGE, MEASURE_VOLUME_1M"
-METRIC_HINT = "EXCHANGE:PAIR, as in KRAKEN:BTCUSD"
+METRIC_HINT = "EXCHANGE:PAIR in capitals, as in KRAKEN:BTCUSD"
 
 
 def history(**fields: Any) -> wire.GetHistoryRequest:

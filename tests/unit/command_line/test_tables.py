@@ -35,3 +35,17 @@ def test_colours_take_no_room() -> None:
 
     assert click.unstyle(drawn) == table(["Metric", "24 h"], rows, left={"Metric"})
     assert "\x1b[1mSIM:B\x1b[0m" in drawn
+
+
+def test_what_is_too_wide_loses_its_spare_columns() -> None:
+    """A narrow terminal gets fewer columns, the least needed gone first, and whole ones; a wide one gets all."""
+    titles, row = ["Metric", "Price", "Note", "Age"], ["SIM:AAAUSD", "12,000.5", "of May", "1 min"]
+
+    def titles_at(width: float) -> list[str]:
+        return table(titles, [row], spare=("Note", "Age"), width=width).split("\n")[1].split()
+
+    whole = len(table(titles, [row]).split("\n")[2])
+    assert titles == titles_at(whole)
+    assert ["Metric", "Price", "Age"] == titles_at(whole - 1)
+    assert ["Metric", "Price"] == titles_at(20)
+    assert ["Metric", "Price"] == titles_at(5)

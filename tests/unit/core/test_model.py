@@ -87,7 +87,7 @@ def test_slots_are_named_by_their_start():
 )
 def test_a_metric_has_an_exchange_and_a_pair(name):
     """Anything but EXCHANGE:PAIR in capitals is refused, saying what it should look like."""
-    with pytest.raises(InvalidInputError, match="EXCHANGE:PAIR, as in KRAKEN:BTCUSD"):
+    with pytest.raises(InvalidInputError, match="EXCHANGE:PAIR in capitals, as in KRAKEN:BTCUSD"):
         Metric.parse(name)
 
 
