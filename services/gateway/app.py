@@ -43,10 +43,15 @@ def build_app(
         docs_url=None,  # its page takes scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # MeasuringLayer counts
+        # Of the application itself, routes are looked for once; in routers that it includes, twice.
+        routes=[
+            route
+            for router in (routes.router, stream_routes.router, original_routes.router, probes.router)
+            for route in router.routes
+        ],
     )
     app.state.upstream, app.state.relays, app.state.streams, app.state.answers = upstream, relays, streams, answers
-    for router in (routes.router, stream_routes.router, original_routes.router, probes.router):
-        app.include_router(router)
     app.router.default = pages.dashboard()
     app.add_exception_handler(tickwatch.Error, _refuse)
     app.add_exception_handler(TickwatchError, _refuse)

@@ -233,7 +233,7 @@ class AlertClient(Connection):
         return (await self._call(self._stub().ResendDeadLetters, request)).queued_count
 
     def _stub(self, *, streaming: bool = False) -> alert_pb2_grpc.AlertServiceAsyncStub:
-        return alert_pb2_grpc.AlertServiceStub(self._channel(streaming=streaming))
+        return self._stub_of(alert_pb2_grpc.AlertServiceStub, streaming=streaming)
 
 
 def _list_request(

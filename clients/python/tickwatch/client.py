@@ -166,7 +166,7 @@ class Client(Connection):
                 yield _batch(message)
 
     def _stub(self, *, streaming: bool = False) -> query_pb2_grpc.QueryServiceAsyncStub:
-        return query_pb2_grpc.QueryServiceStub(self._channel(streaming=streaming))
+        return self._stub_of(query_pb2_grpc.QueryServiceStub, streaming=streaming)
 
 
 def _metric(metric: wire.Metric) -> Metric:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -18,6 +18,7 @@ from tickwatch.credentials import CredentialReader, Credentials, Metadata
 from tickwatch.errors import InvalidInputError, from_rpc_error
 
 _TResponse = TypeVar("_TResponse")
+_TStub = TypeVar("_TStub")
 _TResponse_co = TypeVar("_TResponse_co", covariant=True)
 _TRequest_contra = TypeVar("_TRequest_contra", contravariant=True)
 
@@ -35,8 +36,9 @@ class _Streaming(Protocol[_TRequest_contra, _TResponse_co]):
 class _Line:
     """A channel, and how many calls it has: one whose certificates are replaced ends with its last call."""
 
-    def __init__(self, channel: grpc.aio.Channel, stamp: Hashable) -> None:
+    def __init__(self, channel: grpc.aio.Channel, stub: Any, stamp: Hashable) -> None:  # noqa: ANN401 - of any service
         self.channel = channel
+        self.stub = stub
         self.stamp = stamp
         self.calls = 0
 
@@ -90,29 +92,37 @@ class Connection:
             await line.channel.close()
         await asyncio.gather(*self._closing)
 
-    def _channel(self, *, streaming: bool = False) -> grpc.aio.Channel:
-        """Return the channel for streams or the one for the rest; each is opened when it is first needed.
+    def _stub_of(self, kind: Callable[[grpc.aio.Channel], _TStub], *, streaming: bool = False) -> _TStub:
+        """Return the stub for streams or the one for the rest; its channel is opened when it is first needed.
 
-        Where the files of the credentials have changed it is another one, and the one before goes on with the calls it
-        has. Files that are no good raise InvalidInputError at first, and later leave the channel what it is.
+        Where the files of the credentials have changed it is that of another channel, and the one before goes on with
+        the calls it has. Files that are no good raise InvalidInputError at first, and later leave the channel what it
+        is. `kind` is the same at every call.
         """
         if self._closed.is_set():
             raise RuntimeError(f"this tickwatch.{type(self).__name__} is closed")
         line, stamp = self._lines.get(streaming), self._credentials.stamp()
-        if line is not None and line.stamp == stamp:
-            return line.channel
+        if line is None or line.stamp != stamp:
+            line = self._opened(kind, line, stamp, streaming=streaming)
+        stub: _TStub = line.stub
+        return stub
+
+    def _opened(
+        self, kind: Callable[[grpc.aio.Channel], object], before: _Line | None, stamp: Hashable, *, streaming: bool
+    ) -> _Line:
+        """Return a new line, or the one before where what the credentials name is no good now."""
         try:
             credentials = self._credentials.channel()
         except InvalidInputError:
-            if line is None:
+            if before is None:
                 raise
-            return line.channel
+            return before
         channel = open_channel(self._service, self._target, credentials, self._options, streaming=streaming)
-        self._lines[streaming] = _Line(channel, stamp)
-        if line is not None:
-            self._retired.add(line)
-            self._close_idle(line)
-        return channel
+        line = self._lines[streaming] = _Line(channel, kind(channel), stamp)
+        if before is not None:
+            self._retired.add(before)
+            self._close_idle(before)
+        return line
 
     async def _call(self, method: _Unary[_TRequest_contra, _TResponse_co], request: _TRequest_contra) -> _TResponse_co:
         try:
@@ -123,7 +133,7 @@ class Connection:
             raise from_rpc_error(error) from error
 
     def _open_stream(self, method: _Streaming[_TRequest_contra, _TResponse], request: _TRequest_contra) -> _TResponse:
-        """Open a stream by a method of `_channel`'s, just fetched."""
+        """Open a stream by a method of a stub just fetched."""
         call = method(request, metadata=self._credentials.metadata())
         self._hold(call, streaming=True)
         return call
