@@ -29,7 +29,7 @@ from tickwatch.alert_results import (
 from tickwatch.channels import Options
 from tickwatch.connection import Connection
 from tickwatch.credentials import Credentials
-from tickwatch.messages import choice, duration, timestamp
+from tickwatch.messages import choice, duration, texts, timestamp
 from tickwatch.v1 import alert_pb2 as wire
 from tickwatch.v1 import alert_pb2_grpc, query_pb2
 
@@ -82,8 +82,8 @@ class AlertClient(Connection):
         """
         request = wire.WatchBreachesRequest(
             cursor=cursor or "",
-            rules=rules,
-            metrics=metrics,
+            rules=texts("rules", rules),
+            metrics=texts("metrics", metrics),
             min_severity=choice("min_severity", min_severity, wire.Severity),
             delivery=choice("delivery", delivery, wire.Delivery),
             include_late=include_late,
@@ -202,9 +202,9 @@ class AlertClient(Connection):
         still have the breaches, marked.
         """
         request = wire.CreateSilenceRequest(
-            rules=rules,
+            rules=texts("rules", rules),
             selector=None if selector is None else messages.selector_message(selector),
-            duration=duration(length),
+            duration=duration("length", length),
             comment=comment,
         )
         return messages.silence_of((await self._call(self._stub().CreateSilence, request)).silence)
@@ -229,7 +229,7 @@ class AlertClient(Connection):
 
         Raises NotFoundError, and queues nothing, where one of them does not exist.
         """
-        request = wire.ResendDeadLettersRequest(ids=ids)
+        request = wire.ResendDeadLettersRequest(ids=texts("ids", ids))
         return (await self._call(self._stub().ResendDeadLetters, request)).queued_count
 
     def _stub(self, *, streaming: bool = False) -> alert_pb2_grpc.AlertServiceAsyncStub:
@@ -246,8 +246,8 @@ def _list_request(
     end: Time | None,
 ) -> wire.ListBreachesRequest:
     return wire.ListBreachesRequest(
-        rules=rules,
-        metrics=metrics,
+        rules=texts("rules", rules),
+        metrics=texts("metrics", metrics),
         min_severity=choice("min_severity", min_severity, wire.Severity),
         delivery=choice("delivery", delivery, wire.Delivery),
         start_time=timestamp("start_time", start),

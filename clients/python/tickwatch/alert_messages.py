@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tickwatch import alert_results as results
-from tickwatch.messages import choice, duration, range_of, time_of, word_of, wrong
+from tickwatch.messages import choice, duration, range_of, texts, time_of, word_of, wrong
 from tickwatch.v1 import alert_pb2 as wire
 from tickwatch.v1 import query_pb2
 
@@ -67,7 +67,7 @@ def rule_message(rule: results.Rule) -> wire.Rule:
             message.ratio.CopyFrom(
                 wire.RatioCondition(
                     factor=ratio.factor,
-                    window=duration(ratio.window),
+                    window=duration("rule.ratio.window", ratio.window),
                     min_points=ratio.min_points,
                     mode=choice("rule.ratio.mode", ratio.mode, wire.RatioMode),
                     resolve_after=ratio.resolve_after,
@@ -91,8 +91,12 @@ def rule_message(rule: results.Rule) -> wire.Rule:
 
 
 def selector_message(selector: results.Selector) -> wire.Selector:
-    """Return a selector's message."""
-    return wire.Selector(exchanges=selector.exchanges, metrics=selector.metrics, measures=selector.measures)
+    """Return a selector's message; raises InvalidInputError for a text where several belong."""
+    return wire.Selector(
+        exchanges=texts("selector.exchanges", selector.exchanges),
+        metrics=texts("selector.metrics", selector.metrics),
+        measures=texts("selector.measures", selector.measures),
+    )
 
 
 def rules_of(message: wire.ListRulesResponse) -> results.Rules:

@@ -17,7 +17,7 @@ from tickwatch import channels, watching
 from tickwatch.channels import Options
 from tickwatch.connection import Connection
 from tickwatch.credentials import Credentials
-from tickwatch.messages import choice, duration, range_of, time_of, timestamp, word_of, wrong
+from tickwatch.messages import choice, duration, range_of, texts, time_of, timestamp, word_of, wrong
 from tickwatch.results import History, MeasureSummary, Metric, PointBatch, Ranking, Rankings
 from tickwatch.v1 import query_pb2 as wire
 from tickwatch.v1 import query_pb2_grpc
@@ -83,7 +83,7 @@ class Client(Connection):
                 measure=choice("measure", measure, wire.Measure),
                 start_time=timestamp("start_time", start),
                 end_time=timestamp("end_time", end),
-                interval=duration(interval),
+                interval=duration("interval", interval),
                 aggregation=choice("aggregation", aggregation, wire.Aggregation),
             ),
         )
@@ -115,7 +115,7 @@ class Client(Connection):
         request = wire.RankMetricsRequest(
             measure=choice("measure", measure, wire.Measure),
             statistic=choice("statistic", statistic, wire.Statistic),
-            window=duration(window),
+            window=duration("window", window),
         )
         rankings: list[Ranking] = []
         first: wire.RankMetricsResponse | None = None
@@ -150,8 +150,8 @@ class Client(Connection):
         garbage collector, use it within `contextlib.aclosing`.
         """
         request = wire.WatchPointsRequest(
-            metrics=metrics,
-            measures=[choice("measures", measure, wire.Measure) for measure in measures],
+            metrics=texts("metrics", metrics),
+            measures=[choice("measures", measure, wire.Measure) for measure in texts("measures", measures)],
             cursor=cursor or "",
         )
         messages = watching.watch(

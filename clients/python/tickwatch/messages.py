@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -45,12 +46,21 @@ def word_of(number: int, kind: Any) -> str:  # noqa: ANN401 - as above
     return name.removeprefix(_prefix(kind)).lower()
 
 
+def texts(field: str, given: Iterable[str]) -> list[str]:
+    """Return several texts; raises InvalidInputError for one alone, which Python takes for one of each letter."""
+    if isinstance(given, str):
+        raise wrong(field, f"{given!r} is one text where several are taken", f"[{given!r}]")
+    return list(given)
+
+
 def timestamp(field: str, time: Time | None) -> Timestamp | None:
-    """Return a time as a message; raises InvalidInputError for a datetime without a zone."""
+    """Return a time as a message; raises InvalidInputError for a datetime without a zone, and for what is no time."""
     if time is None:
         return None
     stamp = Timestamp()
     if not isinstance(time, dt.datetime):
+        if not hasattr(time, "astype"):
+            raise wrong(field, f"{time!r} is no time", "an aware datetime.datetime or a numpy.datetime64 in UTC")
         stamp.FromNanoseconds(int(time.astype("datetime64[us]").astype("int64")) * 1000)
         return stamp
     if time.tzinfo is None:
@@ -59,10 +69,12 @@ def timestamp(field: str, time: Time | None) -> Timestamp | None:
     return stamp
 
 
-def duration(span: dt.timedelta | None) -> Duration | None:
-    """Return a span as a message."""
+def duration(field: str, span: dt.timedelta | None) -> Duration | None:
+    """Return a span as a message; raises InvalidInputError for what is no timedelta, such as "5m"."""
     if span is None:
         return None
+    if not isinstance(span, dt.timedelta):
+        raise wrong(field, f"{span!r} is no span of time", "datetime.timedelta(minutes=5), for one")
     message = Duration()
     message.FromTimedelta(span)
     return message

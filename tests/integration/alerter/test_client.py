@@ -191,6 +191,16 @@ async def test_wrong_words_never_leave_the_client():
             await client.test_rule(tickwatch.Rule("x", tickwatch.Ratio(mode="odd")))
         with pytest.raises(tickwatch.InvalidInputError, match=r"measure: 'prize' .*price"):
             await client.explain("x", "A:B", "prize")
+        with pytest.raises(tickwatch.InvalidInputError, match=r"metrics: 'KRAKEN:\*' is one text .*\['KRAKEN:\*'\]"):
+            await anext(client.watch_breaches(metrics="KRAKEN:*"))
+        with pytest.raises(tickwatch.InvalidInputError, match=r"rules: 'x' is one text"):
+            await anext(client.list_breaches("x"))
+        with pytest.raises(tickwatch.InvalidInputError, match=r"selector.metrics: 'A:B' is one text"):
+            await client.test_rule(tickwatch.Rule("x", tickwatch.Ratio(), tickwatch.Selector(metrics="A:B")))  # type: ignore[arg-type]
+        with pytest.raises(tickwatch.InvalidInputError, match=r"ids: '0123' is one text"):
+            await client.resend_dead_letters("0123")
+        with pytest.raises(tickwatch.InvalidInputError, match=r"length: '5m' is no span of time .*timedelta"):
+            await client.create_silence("5m")  # type: ignore[arg-type]
         with pytest.raises(tickwatch.InvalidInputError, match="no time zone"):
             await anext(client.list_breaches(start=dt.datetime(2026, 1, 1)))  # noqa: DTZ001 - the very point
 

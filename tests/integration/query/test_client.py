@@ -92,6 +92,12 @@ async def test_errors_are_typed() -> None:
             await client.get_history("SIM:AAA", "price", interval=dt.timedelta(seconds=90))
         with pytest.raises(tickwatch.InvalidInputError, match="one of price, volume") as local:
             await client.get_history("SIM:AAA", "prize")
+        with pytest.raises(tickwatch.InvalidInputError, match=r"interval: '5m' is no span of time .*timedelta"):
+            await client.get_history("SIM:AAA", "price", interval="5m")  # type: ignore[arg-type]
+        with pytest.raises(tickwatch.InvalidInputError, match=r"start_time: '12:00' is no time .*datetime"):
+            await client.get_history("SIM:AAA", "price", start="12:00")  # type: ignore[arg-type]
+        with pytest.raises(tickwatch.InvalidInputError, match=r"metrics: 'SIM:AAA' is one text"):
+            await anext(client.watch_points("SIM:AAA"))
         with pytest.raises(tickwatch.InvalidInputError, match="no time zone"):
             await client.get_history("SIM:AAA", "price", start=dt.datetime(2026, 1, 1))  # noqa: DTZ001 - the very point
 
