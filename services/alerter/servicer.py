@@ -18,6 +18,7 @@ from services.alerter.streams.filtering import EventFilter
 from services.alerter.streams.following import BreachBroadcast, LogFollower
 from services.alerter.streams.listing import ListQuery, list_breaches
 from services.alerter.streams.streaming import BreachQuery, BreachStreams
+from services.core import names
 from services.core.breach_documents import OpenEpisode
 from services.core.breaches import LogEntry, Position
 from services.core.errors import InvalidInputError, InvalidPageTokenError
@@ -40,7 +41,7 @@ LARGEST_PAGE = 1000
 
 _POSITION = struct.Struct(">qI")
 
-_METRIC_GLOB = re.compile(r"[A-Z0-9_.:*?-]{0,64}[*?][A-Z0-9_.:*?-]{0,64}")
+_METRIC_GLOB = re.compile(names.METRIC_GLOB)
 
 
 class AlertServicer:
@@ -129,9 +130,9 @@ class _Encoder:
 
 
 def _from_wire_filter(asked: wire.WatchBreachesRequest | wire.ListBreachesRequest, *, late: bool) -> EventFilter:
-    for field, names in (("rules", asked.rules), ("metrics", asked.metrics)):
-        if len(names) > MOST_FILTERED:
-            raise InvalidInputError(field, f"{len(names)} names", f"at most {MOST_FILTERED}, or none for all")
+    for field, given in (("rules", asked.rules), ("metrics", asked.metrics)):
+        if len(given) > MOST_FILTERED:
+            raise InvalidInputError(field, f"{len(given)} names", f"at most {MOST_FILTERED}, or none for all")
     for place, name in enumerate(asked.rules):
         check_name(name, f"rules[{place}]")
     for place, name in enumerate(asked.metrics):

@@ -11,6 +11,7 @@ from tickwatch.v1 import alert_pb2 as wire
 
 from services.alerter.notifying.dead_letters import DeadLetter, DeadLetters, LetterKey
 from services.alerter.notifying.silences import Silence, Silences
+from services.core import names
 from services.core.errors import InvalidInputError, InvalidPageTokenError
 from services.core.rpc import convert_alerts
 from services.core.rpc.convert import from_wire_message, to_wire_moment
@@ -23,7 +24,7 @@ MOST_RESENT = 1000
 
 _LETTER = struct.Struct(">d")
 
-_ID = re.compile(r"[0-9a-f]{16}")
+_ID = re.compile(names.ID)
 _ID_HINT = "16 hexadecimal digits, as they are listed"
 
 

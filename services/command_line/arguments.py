@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from services.core.numbers import whole
 from services.core.suggesting import nearest
 from services.core.words import SLOT_SECONDS, Measure, Slot
 
@@ -29,7 +30,7 @@ class DurationType(click.ParamType[timedelta]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:  # noqa: ANN401  # click's signature
         if isinstance(value, timedelta):
             return value
-        found = re.fullmatch(r"(\d{1,6})([mhd])", str(value))
+        found = re.fullmatch(r"([0-9]{1,6})([mhd])", str(value))
         if not found or not int(found[1]):
             self.fail(
                 f"{value!r} is not a duration; give whole minutes, hours or days, as in 90m, 24h or 2d", param, ctx
@@ -87,10 +88,19 @@ class ShardType(click.ParamType[tuple[int, int]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: ANN401  # click's signature
         if isinstance(value, tuple):
             return value
-        found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", str(value))
+        found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", str(value))
         if not found or not int(found[1]) < int(found[2]):
             self.fail(f"{value!r} is not a shard; give I/N with I from 0 to N-1, as in 0/4", param, ctx)
         return int(found[1]), int(found[2])
+
+
+class CountType(click.IntRange):
+    """A whole number within bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  # click's signature
+        if isinstance(value, str) and whole(value) is None:
+            self.fail(f"{value!r} is not a whole number; give digits alone, as in 20", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class ServerType(click.ParamType[str]):
@@ -99,7 +109,7 @@ class ServerType(click.ParamType[str]):
     name = "server"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401  # click's signature
-        found = re.fullmatch(r"(dns:///)?(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})", str(value))
+        found = re.fullmatch(r"(dns:///)?(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", str(value))
         if not found or not 0 < int(found[3]) <= _HIGHEST_PORT:
             self.fail(f"{value!r} is not HOST:PORT or dns:///NAME:PORT, as in 127.0.0.1:50051", param, ctx)
         return str(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from services.command_line.arguments import DURATION, SERVER, TIME
+from services.command_line.arguments import DURATION, SERVER, TIME, CountType
 from services.command_line.connecting import credential_options
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def refuse_two_starts(since: timedelta | None, start: datetime | None) -> None:
 
 def limit_option(most: int) -> Callable[[_Command], _Command]:
     """Add how many rows are shown."""
-    return click.option(
-        "--limit", type=click.IntRange(1, most), default=20, show_default=True, help="How many to show."
-    )
+    return click.option("--limit", type=CountType(1, most), default=20, show_default=True, help="How many to show.")
 
 
 def listen_option(setting: str) -> Callable[[_Command], _Command]:

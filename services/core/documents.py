@@ -5,12 +5,14 @@ Settings, catalogs and rules are read through here. It knows YAML and nothing of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
 
 from services.core.errors import InvalidSettingError
+from services.core.numbers import number, whole
 from services.core.suggesting import nearest
 
 Scalar = str | int | float | bool | None
@@ -30,11 +32,16 @@ class Node:
         """Return the plain value; raise InvalidSettingError for a mapping or a list."""
         if not isinstance(self._node, yaml.ScalarNode):
             raise InvalidSettingError(self.where, f"a plain value was expected, not {self.kind}")
+        text = str(self._node.value)
         try:
             value = yaml.SafeLoader("").construct_object(self._node)
         except ValueError:  # it looks like a date, and is none
-            return str(self._node.value)
-        return value if isinstance(value, str | int | float | bool) or value is None else self._node.value
+            return text
+        if isinstance(value, str | bool) or value is None:
+            return value
+        if isinstance(value, int):
+            return text if whole(text) is None else value  # YAML's 1_0, 010 and 1:30 are 10, 8 and 90
+        return value if isinstance(value, float) and (number(text) is not None or not math.isfinite(value)) else text
 
     @property
     def empty(self) -> bool:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Self
 
+from services.core import names
 from services.core.breaches import Severity
 from services.core.errors import InvalidInputError
 from services.core.words import DAY_SLOTS, SIGNED_MEASURES, Measure, Series
@@ -37,7 +38,7 @@ PLACEHOLDERS = (
 )
 """What a message's template may hold, in braces."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_NAME = re.compile(names.RULE)
 _EXCHANGE = re.compile(r"[A-Z0-9_.*?-]{1,64}")
 _METRIC = re.compile(r"[A-Z0-9_.:*?-]{1,128}")
 _MOST_LABELS = 32
@@ -50,8 +51,7 @@ _RESOLVE_FACTOR = 2.0
 def check_name(name: str, field: str) -> None:
     """Raise InvalidInputError of this field for what cannot be a rule's name."""
     if not _NAME.fullmatch(name):
-        hint = "letters, digits, - and _, at most 64, a letter or a digit first"
-        raise InvalidInputError(field, f"{name!r} is not a rule's name", hint)
+        raise InvalidInputError(field, f"{name!r} is not a rule's name", names.RULE_FORM)
 
 
 class RatioMode(enum.StrEnum):

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, Union, ge
 
 import msgspec
 
+from services.core.numbers import whole
+
 Steps = tuple[str | int, ...]
 """Where a value stands: keys, and positions in lists."""
 
@@ -204,8 +206,10 @@ class _Reader:
             if isinstance(value, str):
                 return kind(value)
             return self._wrong(steps, _EXPECTED[Path if kind is Path else str])
+        if isinstance(value, str) and kind is int:
+            value = whole(value)
         try:
-            number = msgspec.convert(value, kind, strict=False)
+            number = msgspec.convert(value, kind, strict=kind is int)
         except msgspec.ValidationError:
             return self._wrong(steps, _EXPECTED[kind])
         if isinstance(number, float) and not math.isfinite(number):

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from services.core import names
 from services.core.sections import Checked, Secret, Split
 
 
 def _address(value: str) -> str:
     """Check HOST:PORT; 0 as port takes a free one."""
-    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\s/\[\]]+):(\d{1,5})", value)
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\s/\[\]]+):([0-9]{1,5})", value)
     if not found or int(found[2]) > 65_535:  # noqa: PLR2004  # the highest port
         raise ValueError(f"{value!r} is not HOST:PORT, as in 127.0.0.1:50051 or [::1]:50051")
     return value
@@ -89,9 +90,7 @@ AccountGlobs = Annotated[tuple[AccountGlob, ...], Split()]
 NameGlobs = Annotated[tuple[Annotated[str, Checked(_some_text)], ...], Split()]
 RuleGlob = Annotated[
     str,
-    _matching(
-        r"[A-Za-z0-9_*?-]{1,64}", "is neither a rule's name nor a glob: letters, digits, -, _, * and ?, at most 64"
-    ),
+    _matching(names.RULE_OR_GLOB, "is neither a rule's name nor a glob: letters, digits, -, _, * and ?, at most 64"),
 ]
 RuleGlobs = Annotated[tuple[RuleGlob, ...], Split()]
 BaseUrl = Annotated[str, Checked(_base_url)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NewType, Self
 
+from services.core import names
 from services.core.errors import InvalidInputError
 
 Slot = NewType("Slot", int)
@@ -24,7 +25,7 @@ EARLIEST = Slot(0)
 LATEST = Slot(68_374_080)
 """Times lie from 1970 to 2100: what is farther away is a mistake in the units."""
 
-_METRIC_NAME = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,31}:[A-Z0-9][A-Z0-9._-]{0,31}")
+_METRIC_NAME = re.compile(names.METRIC)
 
 
 class Measure(enum.StrEnum):

@@ -13,7 +13,9 @@ from typing import Annotated, Literal
 from fastapi import Header, Path, Query
 from pydantic import BeforeValidator, StringConstraints, WithJsonSchema
 
+from services.core import names
 from services.core.model import EARLIEST, LATEST, Measure, slot_time
+from services.core.numbers import whole
 
 _DURATION = r"^[1-9][0-9]{0,6}[smhd]$"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -23,19 +25,19 @@ _TIME = re.compile(
 )
 _LONGEST_SHOWN = 80
 
-METRIC_NAME = r"^[A-Z0-9][A-Z0-9_-]{0,31}:[A-Z0-9][A-Z0-9._-]{0,31}$"
-_EXCHANGE = r"^[A-Z0-9][A-Z0-9_-]{0,31}$"
-_NAME_OR_GLOB = rf"^({METRIC_NAME[1:-1]}|[A-Z0-9_.:*?-]{{0,64}}[*?][A-Z0-9_.:*?-]{{0,64}})$"
-RULE_NAME = r"^[A-Za-z0-9_-]{1,64}$"
-_SILENCE = r"^[0-9a-f]{16}$"
+METRIC_NAME = rf"^{names.METRIC}$"
+_EXCHANGE = rf"^{names.EXCHANGE}$"
+_NAME_OR_GLOB = rf"^({names.METRIC}|{names.METRIC_GLOB})$"
+RULE_NAME = rf"^{names.RULE}$"
+SILENCE_ID = rf"^{names.ID}$"
 _CURSOR = r"^[!-~]+$"
 
 FORMS = {
     METRIC_NAME: "EXCHANGE:PAIR in capitals, such as KRAKEN:BTCUSD",
     _EXCHANGE: "an exchange in capitals, such as KRAKEN",
     _NAME_OR_GLOB: "a metric such as KRAKEN:BTCUSD, or a glob such as KRAKEN:*",
-    RULE_NAME: "up to 64 letters, digits, - and _, such as three-times-the-hour",
-    _SILENCE: "the id of a silence, 16 hexadecimal digits",
+    RULE_NAME: names.RULE_FORM,
+    SILENCE_ID: "the id of a silence, 16 hexadecimal digits",
     _CURSOR: "the id of an event, or no cursor at all",
 }
 """What a text of each pattern looks like, for whoever has sent another."""
@@ -68,6 +70,15 @@ def _time(value: object) -> dt.datetime:
     return moment
 
 
+def _whole(value: object) -> object:
+    if isinstance(value, str) and whole(value) is None:
+        raise ValueError(f"{shown(value)} is not a whole number such as 10")
+    return value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Of a whole number in an address, behind its bounds: it is written in the digits 0 to 9."""
+
 Duration = Annotated[
     dt.timedelta,
     BeforeValidator(_duration),
@@ -91,7 +102,7 @@ StartTime = Annotated[Time | None, Query(description="The first minute. Left out
 EndTime = Annotated[Time | None, Query(description="The minute after the last. Left out: the end of the newest.")]
 
 ExchangeName = Annotated[str | None, Query(description="Only this exchange's, such as KRAKEN.", pattern=_EXCHANGE)]
-SilenceId = Annotated[str, Path(description="A silence's id.", pattern=_SILENCE)]
+SilenceId = Annotated[str, Path(description="A silence's id.", pattern=SILENCE_ID)]
 
 RuleNames = Annotated[
     tuple[Annotated[str, StringConstraints(pattern=RULE_NAME)], ...],

@@ -12,6 +12,7 @@ from services.core.errors import InvalidInputError
 from services.gateway import encoding, schemas
 from services.gateway.accepting import CSV, prefers_csv
 from services.gateway.arguments import (
+    WHOLE,
     Delivery,
     Duration,
     EndTime,
@@ -93,7 +94,7 @@ async def rank_metrics(
     measure: MeasureName,
     statistic: Annotated[Statistic, Query(description="By what is ranked.")] = "stddev",
     window: Annotated[Duration | None, Query(description="How far back, from 2m to 24h; 24h if left out.")] = None,
-    limit: Annotated[int | None, Query(ge=1, le=100_000, description="How many at most.")] = None,
+    limit: Annotated[int | None, Query(ge=1, le=100_000, description="How many at most."), WHOLE] = None,
 ) -> Response:
     """Rank the metrics by how much one measure of theirs moved, the most restless first."""
     ranked = await upstream_of(request).query.rank_metrics(measure, statistic=statistic, window=window, limit=limit)
@@ -112,7 +113,9 @@ async def list_breaches(
     start_time: Annotated[Time | None, Query(description="The first minute.")] = None,
     end_time: Annotated[Time | None, Query(description="The minute after the last.")] = None,
     page_size: Annotated[
-        int | None, Query(ge=1, le=2**31 - 1, description="How many at most; 100 if left out, never more than 1000.")
+        int | None,
+        Query(ge=1, le=2**31 - 1, description="How many at most; 100 if left out, never more than 1000."),
+        WHOLE,
     ] = None,
     page_token: Annotated[str, Query(max_length=1000, description="The previous page's next_page_token.")] = "",
 ) -> Response:

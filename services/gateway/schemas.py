@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from services.core.model import Measure
-from services.gateway.arguments import RULE_NAME, Duration, Time
+from services.gateway.arguments import RULE_NAME, SILENCE_ID, Duration, Time, shown
 
 Severity = Literal["info", "warning", "critical"]
 _TIME = "2026-11-24T12:00:00Z"
@@ -19,9 +19,20 @@ Text = Annotated[str, Field(max_length=1000)]
 Word = Annotated[str, Field(max_length=100)]
 Words = Annotated[list[Word], Field(max_length=100)]
 
+_NUMBERS = (int, float, int | None, float | None)
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, value: object, info: ValidationInfo) -> object:
+        """A number is one of JSON's: pydantic reads many a text, and true, as one."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if kind in _NUMBERS and isinstance(value, str | bool):
+            raise ValueError(f"{shown(value)} is not a number such as 10")
+        return value
 
 
 class TimeRange(_Body):
@@ -241,7 +252,7 @@ class RuleStatus(_Body):
 class Silence(_Body):
     """A selection whose breaches are not notified for a while."""
 
-    id: str = Field(pattern="^[0-9a-f]{16}$", examples=["5e2f6a6c2f0e5a53"])
+    id: str = Field(pattern=SILENCE_ID, examples=["5e2f6a6c2f0e5a53"])
     rules: list[str]
     selector: Selector
     start_time: Time = Field(examples=[_TIME])

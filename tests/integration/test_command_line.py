@@ -268,6 +268,8 @@ WRONG = [
     (["rank", "price", "--window", "2d"], 2, "window"),
     (["rank", "price", "--statistic", "variance"], 2, "'variance' is not one of"),
     (["rank", "price", "--limit", "0"], 2, "0 is not in the range"),
+    (["rank", "price", "--limit", "1_0"], 2, "'1_0' is not a whole number; give digits alone, as in 20"),
+    (["rank", "price", "--limit", " 10"], 2, "' 10' is not a whole number"),
     (["rank", "price", "--limit", "10001"], 2, "10001 is not in the range 1<=x<=10000"),
     (["rank", "price", "--output", "xml"], 2, "'xml' is not one of"),
     (["rank", "prices"], 2, "'prices' is not a measure; did you mean 'price'?"),

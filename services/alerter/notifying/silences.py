@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from services.core import names
 from services.core.breaches import Event
 from services.core.clock import Clock
 from services.core.errors import InvalidInputError, SilenceNotFoundError
@@ -35,7 +36,7 @@ CACHE_SECONDS = 2.0
 _KEPT_SECONDS = 300.0
 """How long one that is over is kept: a replica whose clock is ahead must not end what others still honour."""
 
-_RULE = re.compile(r"[A-Za-z0-9_*?-]{1,64}")
+_RULE = re.compile(names.RULE_OR_GLOB)
 
 _log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from services.core.model import Floats
 MOST_SLOTS = 100_000
 """Two months: a slip of the finger should not fill the memory."""
 
-_NUMBER = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
-_ITEM = re.compile(rf"(?P<first>_|[+-]?(?:{_NUMBER}))(?:(?P<step>[+-](?:{_NUMBER}))?x(?P<count>\d{{1,6}}))?")
+_NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?"
+_ITEM = re.compile(rf"(?P<first>_|[+-]?(?:{_NUMBER}))(?:(?P<step>[+-](?:{_NUMBER}))?x(?P<count>[0-9]{{1,6}}))?")
 _HINT = "a number, _ for no point, 5x10 for ten points of 5, 1+2x4 for 1 3 5 7"
 
 

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from services.core.breaches import Severity
 from services.core.documents import Node, load_document
 from services.core.errors import InvalidInputError, InvalidSettingError
+from services.core.numbers import number
 from services.core.reading import Reading
 from services.core.rules import Condition, Frozen, Missing, Ratio, RatioMode, Rule, Selector, Threshold
 from services.core.suggesting import nearest
@@ -125,15 +126,11 @@ class RulesReading(Reading):
     def number(self, node: Node) -> float | None:
         """Return a number; YAML takes 1e3 for text."""
         value = self._plain(node)
-        if isinstance(value, str):
-            try:
-                return float(value)
-            except ValueError:
-                pass
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        self._wrong(node, value, "a number")
-        return None
+        read = number(value) if isinstance(value, str) else None if isinstance(value, bool) else value
+        if read is None:
+            self._wrong(node, value, "a number")
+            return None
+        return float(read)
 
     def whole(self, node: Node) -> int | None:
         """Return a whole number."""
@@ -146,7 +143,7 @@ class RulesReading(Reading):
     def duration(self, node: Node) -> int | None:
         """Return a duration in slots."""
         value = self._plain(node)
-        found = re.fullmatch(r"(\d{1,6})([mhd])", value) if isinstance(value, str) else None
+        found = re.fullmatch(r"([0-9]{1,6})([mhd])", value) if isinstance(value, str) else None
         if found is None:
             self._wrong(node, value, "a duration: whole minutes, hours or days, as in 90m, 1h or 1d")
             return None

@@ -36,6 +36,13 @@ HISTORY = "/v1/metrics/SIM:AAA/price/history"
         ("GET", f"{HISTORY}?aggregation=median", 400, "INVALID_FIELD", "aggregation"),
         ("GET", "/v1/rankings/price?window=25h", 400, "INVALID_FIELD", "window"),
         ("GET", "/v1/rankings/price?limit=0", 400, "INVALID_FIELD", "limit"),
+        *(
+            ("GET", f"/v1/rankings/price?limit={written}", 400, "INVALID_FIELD", "limit")
+            for written in ("1_0", "%2010", "10%20", "%2B10", "10.0", "1e1", "%EF%BC%91%EF%BC%90", "")
+        ),
+        ("GET", "/v1/breaches?page_size=1_0", 400, "INVALID_FIELD", "page_size"),
+        ("GET", "/v1/breaches?rules=-missing", 400, "INVALID_FIELD", "rules"),
+        ("GET", "/v1/breaches/stream?rules=_missing", 400, "INVALID_FIELD", "rules"),
         ("GET", "/v1/metrics?exchange=kraken", 400, "INVALID_FIELD", "exchange"),
         ("GET", "/v1/breaches?page_size=0", 400, "INVALID_FIELD", "page_size"),
         ("GET", "/v1/breaches?min_severity=grave", 400, "INVALID_FIELD", "min_severity"),
@@ -75,6 +82,11 @@ async def test_refusals(method: str, address: str, status: int, expected: str, f
         ({}, "body"),
         ({"rule_name": "a", "rule": {"name": "b", "frozen": {}}}, "body"),
         ({"rule": {"name": "no spaces", "frozen": {}}}, "rule.name"),
+        ({"rule": {"name": "-b", "frozen": {}}}, "rule.name"),
+        ({"rule": {"name": "b", "frozen": {"points": 10.5}}}, "rule.frozen.points"),
+        ({"rule": {"name": "b", "frozen": {"points": "1_0"}}}, "rule.frozen.points"),
+        ({"rule": {"name": "b", "frozen": {"points": True}}}, "rule.frozen.points"),
+        ({"rule": {"name": "b", "ratio": {"factor": "1_0"}}}, "rule.ratio.factor"),
         ({"rule": {"name": "b"}}, "rule"),
         ({"rule": {"name": "b", "frozen": {}, "missing": {}}}, "rule"),
         ({"rule": {"name": "b", "ratio": {"factor": -1}}}, "rule.ratio.factor"),
@@ -120,8 +132,9 @@ MEASURES = "'price', 'volume', 'change_absolute', 'change_percentage' or 'volume
         (
             "/v1/breaches?rules=a.b",
             "rules",
-            "'a.b' does not fit (up to 64 letters, digits, - and _, such as three-times-the-hour)",
+            "'a.b' does not fit (letters, digits, - and _, at most 64, a letter or a digit first)",
         ),
+        ("/v1/rankings/price?limit=1_0", "limit", "'1_0' is not a whole number such as 10"),
         ("/v1/points/stream?cursor=", "cursor", "'' does not fit (the id of an event, or no cursor at all)"),
         ("/v1/rankings/prize", "measure", f"'prize' is not known here ({MEASURES})"),
         (f"{POINTS}?measures=a,b", "measures", "'a,b' is not known here (several are given as measures=…&measures=…)"),
