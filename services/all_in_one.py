@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -255,7 +256,9 @@ class _OnceFilled(AlwaysLeads):
 
 
 def _print_what_to_try(console: Console, collector: Collector, addresses: dict[str, str], newest: Slot) -> None:
-    command = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).exists() else "tickwatch"
+    ours, found = Path(sys.argv[0]), shutil.which("tickwatch")
+    elsewhere = ours.exists() and not (found and ours.samefile(found))
+    command = os.path.relpath(ours) if elsewhere else "tickwatch"  # as a shell here would find it
     queries, alerts = addresses["gRPC"], addresses["alerts"]
     server = "" if queries == "127.0.0.1:50051" else f" --server {queries}"
     watched = "" if alerts == "127.0.0.1:50052" else f" --alerts {alerts}"

@@ -51,6 +51,44 @@ async def test_a_thousand_metrics(viewer: Viewer):
         await expect(viewer.text("#ranking-count")).to_have_text("1,000 metrics")
 
 
+EXTREMES = {
+    "COINBASE:BTCUSD": 61_234.5,
+    "UPBIT:BTCKRW": 91_234_567.0,
+    "INDODAX:BTCIDR": 1_012_345_678.0,
+    "BINANCE:DOGEBTC": 0.0000026543,
+    "BITSTAMP:ARDUSD": 0.0364361,
+    "KRAKEN:SHIBUSD": 0.0000123456,
+    "SIM:LONGNAMEOFAPAIR1000USDTPERPETUAL": 0.00123456,
+}
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (1024, 768), (390, 844)])
+async def test_no_number_is_shown_in_part(browser: Browser, size: tuple[int, int]):
+    """A price in won or in bitcoin is written with fewer digits if need be; of a name its exchange gives way."""
+    end = Slot(newest_slot() + 1)
+    days = [flat_day(end, [name], value=value, slots=120) for name, value in EXTREMES.items()]
+    async with open_desk(*days, evaluated=1) as desk:
+        context = await browser.new_context(viewport={"width": size[0], "height": size[1]})
+        viewer = Viewer(await context.new_page())
+        await viewer.open(f"{desk.url}/#INDODAX:BTCIDR/price")
+        await expect(viewer.cell("BINANCE:DOGEBTC", "stddev")).to_have_text(re.compile(r"\d"))
+        cut = await viewer.page.evaluate(
+            "[...document.querySelectorAll('.grid-space .cell.number, .grid-space .name-pair')]"
+            ".filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent)"
+        )
+        await viewer.page.evaluate("document.querySelector('[data-show=series]').click()")
+        await viewer.settled("INDODAX:BTCIDR")
+        beyond = await viewer.page.evaluate(
+            "document.querySelector('#series').scrollWidth > document.querySelector('#series').clientWidth"
+        )
+        axis = await viewer.page.evaluate("document.querySelector('.u-axis:last-of-type').offsetWidth")
+        await context.close()
+
+    assert [":LONGNAMEOFAPAIR1000USDTPERPETUAL"] == cut
+    assert not beyond
+    assert axis > 68  # as wide as a price of thirteen characters
+
+
 async def test_the_ranking_has_every_statistic_and_measure(viewer: Viewer):
     """The table has the three statistics; another measure and window rank anew."""
     async with open_desk(await simulated_day(Slot(newest_slot() + 1))) as desk:

@@ -72,6 +72,18 @@ async def test_ranking_breaches_and_new_points_are_shown_as_they_come():
             await pilot.press("q")
 
 
+async def test_control_c_ends_it():
+    """As it ends every other command, also while a name is typed."""
+    absent = f"127.0.0.1:{free_port()}"
+    app = Top(lambda: (tickwatch.Client(absent), tickwatch.AlertClient(absent)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("slash", "b")
+        await pilot.press("ctrl+c")
+        await until(lambda: not app.is_running)
+
+    assert app.return_code == 0
+
+
 async def test_a_service_that_is_away_is_told_and_all_is_well_once_it_is_back():
     """The line says what is wrong for as long as it is."""
     store = query.make_store(query.make_market(query.names(5)))

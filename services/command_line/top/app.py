@@ -13,7 +13,7 @@ from typing import ClassVar
 import tickwatch
 from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Footer, Input, Static
 
 from services.command_line.arguments import STATISTICS
@@ -47,6 +47,8 @@ class Top(App[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("q", "quit", "Quit"),
+        # As it ends every other command.
+        Binding("ctrl+c", "quit", show=False, priority=True),
         ("s", "statistic", "Statistic"),
         ("m", "measure", "Measure"),
         ("slash", "search", "Search"),

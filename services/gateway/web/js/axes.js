@@ -3,6 +3,8 @@
 import { clock, inMeasure, monthDay, percent, unitOf } from "./format.js";
 
 const HALF_LABEL = 16;
+const CHARACTER = 6.4; // a digit of a label in pixels, and of the tag
+const BOLD = 6.9;
 
 /** The range of the values' axis. */
 export function padded(low, high, fromZero) {
@@ -33,6 +35,12 @@ export function valueLabels(measure, splits) {
   const unit = measure === "change_percentage" ? " %" : letter && ` ${letter}`;
   const format = { minimumFractionDigits: places, maximumFractionDigits: places, signDisplay: signed };
   return splits.map((value) => (volumes && value === 0 ? "0" : `${(value / size).toLocaleString("en-US", format).replace("-", "−")}${unit}`));
+}
+
+/** How wide the values' axis is, in pixels: as its labels and the newest value's tag need. */
+export function valuesWidth(labels, tag) {
+  const longest = (labels ?? []).reduce((most, label) => Math.max(most, label?.length ?? 0), 0);
+  return Math.ceil(Math.max(68, CHARACTER * longest + 14, BOLD * tag.length + 16));
 }
 
 // As many decimals as the step has: 0 for 20, 1 for 2.5, 3 for 0.005.

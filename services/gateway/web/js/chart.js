@@ -3,7 +3,7 @@
 
 /* global uPlot */
 
-import { padded, tagText, timeLabels, valueLabels } from "./axes.js";
+import { padded, tagText, timeLabels, valueLabels, valuesWidth } from "./axes.js";
 import { byId, make, setText } from "./dom.js";
 import { fillCard, isPresent, sentence } from "./evidence.js";
 import { MINUTE, clock, dayClock, inMeasure } from "./format.js";
@@ -150,7 +150,7 @@ export class Chart {
       scales: { x: { time: true }, y: { range: (_plot, low, high) => padded(low, high, bars) } },
       axes: [
         { ...axis, size: 26, gap: 6, space: 72, grid: { ...axis.grid, dash: [1, 3] }, values: timeLabels },
-        { ...axis, side: 1, size: 68, gap: 8, space: 34, values: (plot, splits) => (plot === this.#plot ? this.#valueLabels(plot, splits) : []) },
+        { ...axis, side: 1, size: (_plot, labels) => valuesWidth(labels, this.#newestText()), gap: 8, space: 34, values: (plot, splits) => (plot === this.#plot ? this.#valueLabels(plot, splits) : []) },
       ],
       series: [{}, {
         stroke: this.#colours.accent,
@@ -250,6 +250,11 @@ export class Chart {
     return splits.map((value, place) => (Math.abs(plot.valToPos(value, "y") - tag) < TAG ? "" : labels[place]));
   }
 
+  #newestText() {
+    const value = this.#series?.values.findLast(isPresent);
+    return isPresent(value) ? tagText(this.#series.measure, value) : "";
+  }
+
   // The newest value as a tag on the axis, where a trader's eye goes first.
   #drawNewest(plot) {
     const { ctx, bbox } = plot;
@@ -273,7 +278,7 @@ export class Chart {
     ctx.font = `600 ${11 * ratio}px ${getComputedStyle(this.#box).fontFamily}`;
     ctx.textAlign = "left";
     ctx.textBaseline = "middle";
-    const words = tagText(this.#series.measure, value);
+    const words = this.#newestText();
     ctx.fillStyle = this.#colours.accent;
     ctx.beginPath();
     ctx.roundRect(edge + 2 * ratio, y - 8 * ratio, ctx.measureText(words).width + 12 * ratio, 16 * ratio, 2 * ratio);

@@ -39,10 +39,13 @@ export function significant(value, digits = 6, signed = false) {
 
 const UNITS = [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]];
 
+// 1.23e−6, 1.2e−12
+const powers = (value) => minus(value.toExponential(Math.abs(value) < 1e-9 ? 1 : 2));
+
 /** In seven characters or so: four digits, three below one. */
 export function figure(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return NOTHING;
-  if (value !== 0 && Math.abs(value) < 0.001) return minus(value.toExponential(2));
+  if (value !== 0 && Math.abs(value) < 0.001) return powers(value);
   return compact(value, Math.abs(value) < 1 ? 3 : 4);
 }
 
@@ -65,6 +68,20 @@ export function inMeasure(measure, value) {
   if (measure === "change_absolute") return significant(value, 5, true);
   if (measure === "change_percentage") return value === null || value === undefined ? NOTHING : `${percent(value, 3)} %`;
   return compact(value, 4);
+}
+
+const WIDE = 8;
+
+/** As `inMeasure`, in eight characters: of a number that has more, fewer digits are shown rather than a part. */
+export function inColumn(measure, value) {
+  const text = inMeasure(measure, value);
+  if (text.length <= WIDE || !Number.isFinite(value)) return text;
+  if (measure === "change_percentage") return `${percent(value, Math.abs(value) < 100 ? 2 : 0)} %`;
+  const signed = measure === "change_absolute";
+  const size = Math.abs(value);
+  if (size >= 1e6) return compact(value, 4, signed);
+  if (size >= 1) return significant(value, 5, signed);
+  return size < 1e-3 ? powers(value) : minus(decimals(signed ? 5 : 6, signed).format(value));
 }
 
 const minus = (text) => text.replaceAll("-", "−");

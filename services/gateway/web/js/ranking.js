@@ -1,7 +1,7 @@
 // The ranking as a grid of any length: only the rows in sight exist, and they are reused as one scrolls.
 
 import { byId, make, nameParts, setText } from "./dom.js";
-import { MEASURES, NOTHING, clock, figure, inMeasure, percent, plural } from "./format.js";
+import { MEASURES, NOTHING, clock, figure, inColumn, percent, plural } from "./format.js";
 import { STATISTICS } from "./market.js";
 
 const OVERSCAN = 6;
@@ -17,7 +17,7 @@ const COLUMNS = [
     number: true, ascending: true, from: (row) => row.rank, write: (value) => value ?? NOTHING },
   { id: "name", label: "Metric", title: "Exchange and pair", ascending: true, from: (row) => row.name },
   { id: "last", label: "Last", title: "The newest value of the measure", number: true, live: true,
-    from: (row) => row.last, write: (value, measure) => inMeasure(measure, value) },
+    from: (row) => row.last, write: (value, measure) => inColumn(measure, value) },
   { id: "change", label: "24 h %", title: "Price against the price 24 hours earlier", number: true, signed: true,
     from: (row) => row.change, write: (value) => percent(value) },
   statisticColumn("stddev", "Stddev", "Standard deviation (n − 1), in the measure's unit",
@@ -252,7 +252,10 @@ export class RankingTable {
     COLUMNS.forEach((column, place) => {
       const value = column.from(row);
       if (column.write) setText(cells[place], String(column.write(value, this.#market.measure)));
-      else if (element.metric !== value) cells[place].replaceChildren(...nameParts(value));
+      else if (element.metric !== value) {
+        cells[place].replaceChildren(...nameParts(value));
+        cells[place].title = value;
+      }
       if (column.signed) cells[place].dataset.sign = String(Math.sign(value ?? 0));
     });
     const moved = element.metric === row.name && element.measure === this.#market.measure ? row.last - element.last : 0;
