@@ -46,8 +46,7 @@ def refusal(error: tickwatch.Error, address: str, option: str) -> click.ClickExc
     elif error.code == "UNAUTHENTICATED":
         hint = "--token-file names a file that holds a token"
     kind = WrongInput if error.code == "INVALID_ARGUMENT" else click.ClickException
-    # A service that knows what would be right has mostly said so in its message.
-    return kind(f"{error.message}" + (f" ({hint})" if hint and f"({hint})" not in error.message else ""))
+    return kind(f"{error.problem} ({hint})" if hint else error.message)
 
 
 def _no_connection(message: str, address: str, option: str) -> str:

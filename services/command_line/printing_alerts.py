@@ -47,7 +47,7 @@ class LinePrinter:
     def retry(self, error: tickwatch.Error, pause_seconds: float) -> None:
         """Tell of a break on standard error."""
         self._clear()
-        click.echo(f"interrupted: {error.message}; going on in {pause_seconds:.0f} s", err=True)
+        click.echo(f"interrupted: {error.problem}; going on in {pause_seconds:.0f} s", err=True)
 
     def close(self) -> None:
         """Leave the terminal tidy."""
@@ -98,7 +98,7 @@ class JsonPrinter:
 
     def retry(self, error: tickwatch.Error, pause_seconds: float) -> None:
         """Tell of a break on standard error."""
-        click.echo(f"interrupted: {error.message}; going on in {pause_seconds:.0f} s", err=True)
+        click.echo(f"interrupted: {error.problem}; going on in {pause_seconds:.0f} s", err=True)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -89,9 +89,8 @@ def _status_of(error: BaseException) -> status_pb2.Status:
     status = status_pb2.Status(code=grpc.StatusCode[error.code].value[0], message=error.message)
     _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
     if error.field:
-        described = error.metadata.get("problem") or error.message.removeprefix(f"{error.field}: ")
-        if error.metadata and error.hint:
-            described += f" ({error.hint})"
+        problem = error.metadata.get("problem", error.message)
+        described = f"{problem} ({error.hint})" if error.hint else problem
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=described)
         _add(status, error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after_seconds is not None:

@@ -28,8 +28,9 @@ class Error(Exception):
     """A call that failed.
 
     `code` is the gRPC status as a word, such as NOT_FOUND. `reason` is the service's own, such as METRIC_NOT_FOUND, or
-    empty where the failure did not come from the service. `field` and `hint` say which argument is wrong and what would
-    be right. `metadata` has every changing part of the message.
+    empty where the failure did not come from the service. `field` says which argument is wrong. `problem` and `hint`
+    are the two parts of the message: what is wrong, and what would be right or might help, empty where nobody knows.
+    `metadata` has every changing part of the message.
     """
 
     def __init__(
@@ -39,7 +40,6 @@ class Error(Exception):
         message: str,
         *,
         field: str = "",
-        hint: str = "",
         retry_after_seconds: float | None = None,
         metadata: dict[str, str] | None = None,
     ) -> None:
@@ -48,9 +48,21 @@ class Error(Exception):
         self.reason = reason
         self.message = message
         self.field = field
-        self.hint = hint
         self.retry_after_seconds = retry_after_seconds
         self.metadata = metadata or {}
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, behind the field's name where it is one's: the message without the hint."""
+        problem = self.metadata.get("problem")
+        if not problem:
+            return self.message
+        return f"{self.field}: {problem}" if self.field else problem
+
+    @property
+    def hint(self) -> str:
+        """What would be right, or might help; empty where nobody knows."""
+        return self.metadata.get("hint", "")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.code}, {self.reason}, {self.message!r})"
@@ -147,7 +159,6 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> Error:
         reason,
         message,
         field=field,
-        hint=metadata.get("hint", ""),
         retry_after_seconds=retry,
         metadata=metadata,
     )

@@ -25,7 +25,8 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 def wrong(field: str, problem: str, hint: str = "") -> InvalidInputError:
     """Return the error for an argument that never gets as far as the service."""
     message = f"{field}: {problem}" + (f" ({hint})" if hint else "")
-    return InvalidInputError("INVALID_ARGUMENT", "INVALID_FIELD", message, field=field, hint=hint)
+    metadata = {"field": field, "problem": problem, "hint": hint}
+    return InvalidInputError("INVALID_ARGUMENT", "INVALID_FIELD", message, field=field, metadata=metadata)
 
 
 def choice(field: str, word: str | None, kind: Any) -> Any:  # noqa: ANN401 - protobuf's enums have no common type

@@ -67,7 +67,7 @@ class Feed:
             try:
                 await follow()
             except tickwatch.Error as error:
-                self._tell(what, error.message)
+                self._tell(what, error.problem)
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     def _tell(self, what: str, words: str = "") -> None:
@@ -81,7 +81,7 @@ class Feed:
         stream = self._client.watch_points(
             measures=SHOWN_MEASURES,
             bookmarks=True,
-            on_retry=lambda error, _pause: self._tell("points", error.message),
+            on_retry=lambda error, _pause: self._tell("points", error.problem),
         )
         async with aclosing(stream) as batches:
             async for batch in batches:
@@ -122,7 +122,7 @@ class Feed:
         stream = self._alerts.watch_breaches(
             delivery="episodes",
             bookmarks=True,
-            on_retry=lambda error, _pause: self._tell("alerts", error.message),
+            on_retry=lambda error, _pause: self._tell("alerts", error.problem),
         )
         async with aclosing(stream) as items:
             async for item in items:

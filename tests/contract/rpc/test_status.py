@@ -124,6 +124,17 @@ def test_metadata_has_the_changing_parts() -> None:
     assert metadata(EXAMPLES[errors.InvalidInputError]) == {"field": "f", "problem": "p", "hint": "h"}
 
 
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_message_says_problem_and_hint(kind: type[errors.TickwatchError]) -> None:
+    """Where the metadata has a hint it has the problem, too, and the message both: nobody has to look for one in it."""
+    status = to_wire_status(EXAMPLES[kind])
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+
+    assert not info.metadata.get("hint") or info.metadata["problem"]
+    assert all(info.metadata.get(part, "") in status.message for part in ("problem", "hint"))
+
+
 def test_unknown_exceptions_and_descendants() -> None:
     """A subclass is told as its nearest ancestor; what is not ours is INTERNAL with an id and nothing else."""
 

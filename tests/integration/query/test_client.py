@@ -104,6 +104,7 @@ async def test_errors_are_typed() -> None:
     assert (missing.value.code, missing.value.reason) == ("NOT_FOUND", "METRIC_NOT_FOUND")
     assert missing.value.similar == ("SIM:AAA",)
     assert (refused.value.code, refused.value.field) == ("INVALID_ARGUMENT", "interval")
+    assert refused.value.problem == "interval: 90 s is not a whole number of minutes"
     assert refused.value.hint == "whole minutes from 60s to 86400s"
     assert local.value.field == "measure"
 

@@ -26,7 +26,7 @@ export function errorIn({ error }, status = 0) {
     status: error?.code ?? status,
     reason,
     field: details.find((detail) => detail.fieldViolations)?.fieldViolations[0]?.field,
-    problem: metadata?.field ? undefined : metadata?.problem, // of a field it says nothing without its name
+    problem: metadata?.problem && [metadata.field, metadata.problem].filter(Boolean).join(": "),
   });
 }
 
