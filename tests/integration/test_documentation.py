@@ -22,6 +22,7 @@ from tests.support import commands
 from tests.support.alerter import breach
 from tests.support.documents import PAGES, Block, Session, blocks, differences, session
 from tests.support.needs import ROOT, require_program
+from tests.support.ports import free_port
 
 RUN = ("README.md", "docs/alerts.md", "docs/coming-from.md", "docs/command-line.md", "docs/quick-start.md")
 """The pages whose blocks are run here, those below excepted."""
@@ -95,7 +96,7 @@ def others(block: Block) -> list[tuple[str, ...]]:
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """Everything in one process, as `make run` has it where the internet is away."""
-    with session(tmp_path_factory.mktemp("market"), KRAKEN="SIM") as opened:
+    with session(tmp_path_factory.mktemp("market"), **{"KRAKEN": "SIM", "9000": str(free_port())}) as opened:
         opened.run(Block("here", 0, "tickwatch --store sqlite:tickwatch.db up --exchange simulated", prompted=False))
         yield opened
 

@@ -34,7 +34,7 @@ PAGES = sorted(
 _DEADLINE_SECONDS = 120.0
 _SERVER = re.compile(r"^tickwatch (?:--\S+ \S+ )*(?:up|query|alerter|gateway|collect --loop)\b")
 _READY = re.compile(r"listening on|Tickwatch is up")
-_FOLLOWS = re.compile(r"^tickwatch watch\b|^curl -N\b|^curl -s -N (?!--max-time)")
+_FOLLOWS = re.compile(r"^python3 receiver\.py$|^tickwatch watch\b|^curl -N\b|^curl -s -N (?!--max-time)")
 _SCREEN = re.compile(r"^tickwatch top\b")
 
 
