@@ -72,6 +72,31 @@ async def test_ranking_breaches_and_new_points_are_shown_as_they_come():
             await pilot.press("q")
 
 
+async def test_what_one_looks_at_stays_while_ranks_change():
+    """Far down a long ranking the cursor keeps its metric, and the screen its place, as everything is drawn anew."""
+    store = query.make_store(query.make_market(query.names(60)))
+    alerter.LogWriter(store.breach_log)
+    async with query.serve(store) as asked, alerter.serve(store) as alerts:
+        addresses = asked.server.address, alerts.server.address
+        app = Top(lambda: (tickwatch.Client(addresses[0]), tickwatch.AlertClient(addresses[1])))
+        async with app.run_test(size=(100, 30)) as pilot:
+            await until(lambda: len(table(app)) == 60 and table(app)[0][0] == "1")
+            ranking = app.query_one("#ranking", DataTable)
+            await pilot.press(*["down"] * 40)
+            chosen, seen = table(app)[ranking.cursor_row][1], ranking.scroll_offset.y
+            assert seen > 10
+
+            written = Series(table(app)[0][1], Measure.PRICE)
+            store.write(Points.of([(written, LAST, 123456.0, Quality.OBSERVED)]))
+            await until(lambda: any(row[2] == "123,456" for row in table(app)))
+            assert (table(app)[ranking.cursor_row][1], ranking.scroll_offset.y) == (chosen, seen)
+
+            await pilot.press("s")
+            await until(lambda: "coefficient_of_variation" in text(app, "#status"))
+            assert table(app)[ranking.cursor_row][1] == chosen
+            await pilot.press("q")
+
+
 async def test_control_c_ends_it():
     """As it ends every other command, also while a name is typed."""
     absent = f"127.0.0.1:{free_port()}"

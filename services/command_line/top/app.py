@@ -153,15 +153,24 @@ class Top(App[None]):
         self._stale = False
         self.query_one("#status", Static).update(self._status(self._feed))
         table = self._table
-        at = table.cursor_row
+        at, seen = self._chosen(), table.scroll_offset.y
         rows = self.board.rows(self._words)
         table.clear()
         longest = max((len(row.metric) for row in rows), default=0)
         width = min(max(self.size.width - _OTHERS_WIDTH - longest, _SPARK_WIDTHS[0]), _SPARK_WIDTHS[-1])
         for row in rows:
             table.add_row(*self._cells(row, width), key=row.metric)
-        table.move_cursor(row=min(at, max(0, len(rows) - 1)))
+        # Ranks change: the cursor stays on its metric, and what is in sight where it is.
+        table.move_cursor(row=next((place for place, row in enumerate(rows) if row.metric == at), 0), scroll=False)
+        table.scroll_to(y=seen, animate=False, immediate=True)
         self._draw_events()
+
+    def _chosen(self) -> str | None:
+        """Return the metric under the cursor, None where there is none."""
+        table = self._table
+        if not table.is_valid_coordinate(table.cursor_coordinate):
+            return None
+        return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
 
     def _draw_events(self) -> None:
         shown = tuple(event.id for event in self.board.events)
