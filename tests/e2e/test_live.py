@@ -30,6 +30,7 @@ async def test_a_live_update_reaches_table_chart_and_freshness(viewer: Viewer):
         await expect(viewer.cell(BTC, "last")).to_have_text("71,234.5")
         await expect(viewer.drawn()).to_have_attribute("aria-valuetext", re.compile("71,234.5"))
         await expect(viewer.text("#readout")).to_contain_text("71,234.5")
+        await expect(viewer.page).to_have_title("71,234.5 BTCUSD · Tickwatch")
         await expect(viewer.text(".chip")).to_have_attribute("data-state", "fresh")
         assert before != "71,234.5"
 

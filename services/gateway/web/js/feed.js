@@ -5,6 +5,7 @@ import { brief, compared, measureOf, sentence, subject } from "./evidence.js";
 import { clock, dayClock, plural } from "./format.js";
 import { now } from "./now.js";
 import { paced } from "./pacing.js";
+import { setUnseen } from "./title.js";
 
 const STEP = 200;
 const DAY = 86_400_000;
@@ -112,7 +113,7 @@ export class Feed {
 
   #count(unseen) {
     this.#unseen = unseen;
-    document.title = unseen ? `(${unseen}) Tickwatch` : "Tickwatch";
+    setUnseen(unseen);
   }
 }
 

@@ -16,6 +16,7 @@ import { RankingTable } from "./ranking.js";
 import { Series } from "./series.js";
 import { Signing } from "./signing.js";
 import { Stream } from "./stream.js";
+import { setDrawn } from "./title.js";
 import { Trial } from "./trial.js";
 
 const HIDDEN_FOR = 30_000;
@@ -100,6 +101,7 @@ function figures() {
     pairs.push(["Price", inMeasure("price", market.last(metric, "price"))]);
   }
   setPairs(byId("figures"), values.length ? pairs : []);
+  setDrawn(`${inMeasure(measure, values.at(-1))} ${metric.split(":")[1]}`);
   setText(byId("coverage"), `${values.length.toLocaleString("en-US")} of ${series.values.length.toLocaleString("en-US")} minutes`);
   byId("save").hidden = false;
 }
