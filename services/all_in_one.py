@@ -25,7 +25,7 @@ from services.alerter.server import open_alerter
 from services.collector import backfill
 from services.collector.collecting import Collector
 from services.collector.exchanges.base import ExchangeOptions
-from services.collector.exchanges.registry import build_exchange, exchange_name
+from services.collector.exchanges.registry import build_exchange, default_market, exchange_name
 from services.collector.job import open_collector, run_loop
 from services.collector.progress import Progress
 from services.collector.reporting import RunReport
@@ -41,7 +41,6 @@ from services.gateway.server import open_gateway
 from services.query.server import open_query_server
 
 SIMULATED = "SIM"
-SIMULATED_MARKET = Market(SIMULATED, ("BTCUSD", "ETHUSD", "XRPUSD"))
 
 _PROBE_SECONDS = 3.0
 _LOOK_SECONDS = 0.05
@@ -135,7 +134,9 @@ async def _choose_market(settings: Settings, insisted: str | None) -> tuple[Sett
         own = [market for market in wiring.open_catalog(settings).read() if market.exchange == name]
         if name == SIMULATED:
             notice = "The market is simulated, as asked for: its metrics are named SIM:…"
-            return _simulated(settings, notice, own or [SIMULATED_MARKET])
+            return _simulated(settings, notice, own or [default_market(name)])
+        if not own and settings.catalog is None:
+            own = [default_market(name)]
         if not own:
             raise InvalidSettingError("--exchange", f"the catalog tracks nothing on {name}", "name its pairs there")
         return settings, FixedCatalog(*own), ""
@@ -153,7 +154,7 @@ async def _choose_market(settings: Settings, insisted: str | None) -> tuple[Sett
         f"No exchange can be reached ({'; '.join(refusals)}).\n"
         "What follows is a SIMULATED market, in a data file of its own; its metrics are named SIM:…\n"
         "To insist on real data: tickwatch up --exchange kraken",
-        [SIMULATED_MARKET],
+        [default_market(SIMULATED)],
     )
 
 

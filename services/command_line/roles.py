@@ -39,7 +39,9 @@ def register(group: click.Group) -> None:
     ],
 )
 @click.option(
-    "--exchange", type=click.Choice(["kraken", "simulated"]), help="Only this exchange, whether it answers or not."
+    "--exchange",
+    type=click.Choice(["binance", "coinbase", "kraken", "simulated"]),
+    help="Only this exchange, whether it answers or not.",
 )
 @click.option("--listen", metavar="HOST:PORT", help="Where to answer questions; else query.listen of the settings.")
 @click.option("--alerts", metavar="HOST:PORT", help="Where to stream alerts; else alerter.listen of the settings.")

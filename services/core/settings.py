@@ -146,7 +146,7 @@ class Settings(Section, frozen=True):
     """The YAML file that says which markets are tracked, or `cluster`: the Markets of `kubernetes.namespace`. None:
     BTCUSD, ETHUSD and XRPUSD on Kraken."""
     influxdb: InfluxSettings = InfluxSettings()
-    exchanges: Mapping[Literal["kraken", "simulated"], ExchangeSettings] = {}
+    exchanges: Mapping[Literal["binance", "coinbase", "kraken", "simulated"], ExchangeSettings] = {}
     collector: CollectorSettings = CollectorSettings()
     server: ServerSettings = ServerSettings()
     query: QuerySettings = QuerySettings()

@@ -316,7 +316,7 @@ REFUSED = [
     (["--store", "sqlite:{tmp}/t.db", "backfill", "--since", "day"], 2, "'day' is not a duration"),
     (["--store", "sqlite:{tmp}/t.db", "backfill", "--from", "{tmp}", "--metric", "A:B"], 2, "is a directory"),
     (["--store", "sqlite:{tmp}/t.db", "backfill", "--from", "README.md", "--metric", "btc"], 2, "EXCHANGE:PAIR"),
-    (["up", "--exchange", "coinbase"], 2, "'coinbase' is not one of 'kraken', 'simulated'"),
+    (["up", "--exchange", "bitmex"], 2, "'bitmex' is not one of 'binance', 'coinbase', 'kraken', 'simulated'"),
     (["--store", "memory:", "up", "--exchange", "simulated", "--listen", "here"], 2, "'here' is not an address"),
     (["--store", "memory:", "up", "--exchange", "simulated", "--alerts", "here"], 2, "'here' is not an address"),
     (["--store", "memory:", "up", "--exchange", "simulated", *ANYWHERE, "--gateway", "here"], 2, "'here' is not an ad"),

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 
 from services.collector.exchanges.base import Candles, Exchange, Sample, Ticker
+from services.core.clock import SystemClock
 from services.core.errors import ExchangeError
 from services.core.model import Slot, Window
 from tests.support.needs import require_recordings, require_rig
@@ -49,8 +51,12 @@ class RunningExchange:
     def kraken(self, call: str, **query: object) -> dict[str, Any]:
         """Ask Kraken's public API directly and return `result`, past the code under test."""
         text = "&".join(f"{name}={value}" for name, value in query.items())
-        answer: dict[str, Any] = self._control("GET", f"/0/public/{call}?{text}")["result"]
+        answer: dict[str, Any] = self.ask(f"/0/public/{call}?{text}")["result"]
         return answer
+
+    def ask(self, path: str) -> Any:
+        """Ask any of its APIs directly and return the answer, past the code under test."""
+        return self._control("GET", path)
 
     def _control(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -76,12 +82,12 @@ def running_exchange(*args: str) -> Iterator[RunningExchange]:
         process.stdout.close()
 
 
-def recorded_body(name: str, call: str = "") -> str:
-    """Return a recorded body below `kraken/`: a file, or in a .vcr file the answer to the URL with `call`.
+def recorded_body(name: str, call: str = "", *, exchange: str = "kraken") -> str:
+    """Return a recorded body of an exchange: a file, or in a .vcr file the answer to the URL with `call`.
 
     A .gz is opened. Skips where there are no recordings.
     """
-    path = require_recordings() / "kraken" / name
+    path = require_recordings() / exchange / name
     text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
     if ".vcr." not in name:
         return text
@@ -90,6 +96,24 @@ def recorded_body(name: str, call: str = "") -> str:
         if call in exchanged["request"]["uri"]:
             return str(exchanged["response"]["body"]["string"])
     raise AssertionError(f"{name} has no call of {call}")
+
+
+class PinnedClock(SystemClock):
+    """The machine's time, but never out of the minute it was made in, with pauses that cost none.
+
+    The rig plays by the machine's clock, which no test can set; so a test stays on time however slow it is.
+    `offset_seconds` is how wrong the clock is set.
+    """
+
+    def __init__(self, offset_seconds: float = 0.0) -> None:
+        self._end = (time.time() // 60 + 1) * 60 - 0.5
+        self._offset = offset_seconds
+
+    def now(self) -> float:
+        return min(super().now(), self._end) + self._offset
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
 
 
 class ScriptedExchange(Exchange):

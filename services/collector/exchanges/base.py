@@ -35,7 +35,7 @@ class ExchangeOptions:
     longest_pause_seconds: float = 10.0
     """An exchange that asks to be left alone for longer is not called again by this run."""
     burst: int = 15
-    """How many of a run's calls may be made at once; behind them it keeps one a second."""
+    """How many of a run's calls may be made at once; behind them it keeps the pace that the exchange bears."""
     calls_per_second: float | None = None
     """The pace of calls that fill gaps, for as long as a backfill takes. None: what the exchange is known to bear."""
     seed: int = 1

@@ -18,6 +18,7 @@ from aiolimiter import AsyncLimiter
 from services.collector.exchanges.base import ExchangeOptions
 from services.core.clock import Clock
 from services.core.errors import (
+    ExchangeError,
     ExchangeMalformedError,
     ExchangeRefusedError,
     ExchangeUnavailableError,
@@ -27,7 +28,8 @@ from services.core.http_text import excerpt, retry_after_seconds, status_words
 
 T = TypeVar("T")
 
-_LATER = {408, 425, 429}
+_LATER = {408, 418, 425, 429}
+"""418 is Binance's for who went on after a 429."""
 
 
 class JsonApi:
@@ -35,7 +37,8 @@ class JsonApi:
 
     A client that is given is used as it is and not closed; else one is made. An exchange that says when to come back
     is not called before, by none of the calls: they wait if it is soon and fail at once if it is not.
-    `gap_fill_seconds` is the least distance of slow calls where the options do not say another.
+    `gap_fill_seconds` is the least distance of slow calls where the options do not say another, `calls_per_second` the
+    pace of a run's calls behind its burst.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class JsonApi:
         *,
         client: httpx.AsyncClient | None,
         gap_fill_seconds: float,
+        calls_per_second: float = 1.0,
     ) -> None:
         if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", base_url):
             raise InvalidSettingError(
@@ -58,7 +62,7 @@ class JsonApi:
         self._clock = clock
         self._given = client
         self._own: httpx.AsyncClient | None = None
-        self._pace = AsyncLimiter(options.burst, options.burst)
+        self._pace = AsyncLimiter(options.burst, options.burst / calls_per_second)
         pace = options.calls_per_second
         self._slow_pace = AsyncLimiter(1, gap_fill_seconds if pace is None else 1 / pace)
         self._quiet_until = 0.0
@@ -141,6 +145,16 @@ class JsonApi:
             self._quiet_until = max(self._quiet_until, self._clock.now() + after)
             self._quiet_words = error.words
         return after
+
+
+def about(pair: str, error: ExchangeError) -> ExchangeError:
+    """Return the same error, naming the pair."""
+    if error.pair == pair:
+        return error
+    if isinstance(error, ExchangeUnavailableError):
+        return ExchangeUnavailableError(error.exchange, error.words, pair, error.retry_after_seconds)
+    kind = type(error) if type(error) in (ExchangeRefusedError, ExchangeMalformedError) else ExchangeMalformedError
+    return kind(error.exchange, error.words, pair)
 
 
 class _BrokenBodyError(ExchangeMalformedError):

@@ -14,7 +14,7 @@ import httpx
 
 from services.collector.exchanges import kraken_format
 from services.collector.exchanges.base import Candles, Exchange, ExchangeOptions, Sample, Ticker
-from services.collector.exchanges.calling import JsonApi
+from services.collector.exchanges.calling import JsonApi, about
 from services.collector.exchanges.kraken_format import NAME, Answer, AssetPair, Trade
 from services.collector.exchanges.kraken_rebuilding import Rebuilding
 from services.core.clock import Clock
@@ -90,7 +90,7 @@ class KrakenExchange(Exchange):
                 remarks |= dict.fromkeys(answer.errors)
                 for absent in self._take([pair], answer, tickers, failures):
                     failures[absent] = ExchangeMalformedError(NAME, f"answered about {', '.join(answer.result)}")
-        return Sample(tickers, {pair: _about(pair, error) for pair, error in failures.items()}, tuple(remarks))
+        return Sample(tickers, {pair: about(pair, error) for pair, error in failures.items()}, tuple(remarks))
 
     async def candles(self, pair: str, window: Window) -> Candles:
         return (await self._ohlc(pair, 1, window.start)).within(window)
@@ -170,7 +170,7 @@ class KrakenExchange(Exchange):
                     raise
                 return await self._get(call, {"pair": self._altname(pair), **query}, read, slowly=slowly)
         except ExchangeError as error:
-            raise _about(pair, error) from error
+            raise about(pair, error) from error
 
     async def _get(
         self, call: str, query: Mapping[str, str], read: Callable[[Answer], T], *, slowly: bool = False
@@ -247,13 +247,3 @@ class KrakenExchange(Exchange):
             return await self._get("AssetPairs", {"pair": ",".join(map(self._altname, pairs))}, read)
         except ExchangeRefusedError:
             return await self._get("AssetPairs", {}, read)
-
-
-def _about(pair: str, error: ExchangeError) -> ExchangeError:
-    """The same error, naming the pair."""
-    if error.pair == pair:
-        return error
-    if isinstance(error, ExchangeUnavailableError):
-        return ExchangeUnavailableError(NAME, error.words, pair, error.retry_after_seconds)
-    kind = type(error) if type(error) in (ExchangeRefusedError, ExchangeMalformedError) else ExchangeMalformedError
-    return kind(NAME, error.words, pair)

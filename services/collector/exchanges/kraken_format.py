@@ -7,7 +7,6 @@ is not in the format, and nothing of such an answer is used.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +14,13 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from services.collector.exchanges.base import Ticker
-from services.core.errors import (
-    ExchangeError,
-    ExchangeMalformedError,
-    ExchangeRefusedError,
-    ExchangeUnavailableError,
-)
+from services.collector.exchanges.reading import Numbers
+from services.core.errors import ExchangeError, ExchangeRefusedError, ExchangeUnavailableError
 from services.core.model import Slot, slot_time
 
 NAME = "KRAKEN"
+
+_NUMBERS = Numbers(NAME)
 
 # Kraken's assets whose name differs from everybody else's: https://support.kraken.com/articles/360001206766
 _OURS = {"XBT": "BTC", "XDG": "DOGE"}
@@ -85,23 +82,24 @@ def altname_of_key(key: str) -> str:
 def read_answer(body: object) -> Answer:
     """Open the envelope; raises what the errors say where there is no result to use."""
     if not isinstance(body, dict) or not isinstance(body.get("error"), list):
-        raise _malformed(f"an answer without `error` and `result`: {body!r:.120}")
+        raise _NUMBERS.malformed(f"an answer without `error` and `result`: {body!r:.120}")
     errors = tuple(str(error) for error in body["error"])
     result = body.get("result")
     if isinstance(result, dict) and (result or not errors):
         return Answer(result, tuple(error for error in errors if not error.startswith("W")))
     if errors:
         raise _failure(errors)
-    raise _malformed(f"an answer without a result: {body!r:.120}")
+    raise _NUMBERS.malformed(f"an answer without a result: {body!r:.120}")
 
 
 def read_ticker(entry: object, pair: str) -> Ticker:
     """Read one pair's ticker: `c[0]`, the last trade's price, and `v[1]`, the volume of 24 hours (`v[0]`: of today)."""
     if not isinstance(entry, dict):
-        raise _malformed(f"a ticker that is no object: {entry!r:.80}", pair)
-    price = _number(_at(entry.get("c"), 0), "the last price c[0]", pair)
-    volume = _number(_at(entry.get("v"), 1), "the 24 h volume v[1]", pair)
-    return Ticker(_price(price, "the last price c[0]", pair), _volume(volume, "the 24 h volume v[1]", pair))
+        raise _NUMBERS.malformed(f"a ticker that is no object: {entry!r:.80}", pair)
+    return Ticker(
+        _NUMBERS.price(_at(entry.get("c"), 0), "the last price c[0]", pair),
+        _NUMBERS.volume(_at(entry.get("v"), 1), "the 24 h volume v[1]", pair),
+    )
 
 
 def read_candles(result: Mapping[str, Any], pair: str) -> tuple[list[Candle], Slot]:
@@ -113,16 +111,16 @@ def read_candles(result: Mapping[str, Any], pair: str) -> tuple[list[Candle], Sl
     candles: list[Candle] = []
     for row in rows:
         if not isinstance(row, list) or len(row) < 8 or type(row[0]) is not int or type(row[7]) is not int:  # noqa: PLR2004  the documented row
-            raise _malformed(f"a candle that is no row of time, prices, volume and count: {row!r:.100}", pair)
+            raise _NUMBERS.malformed(f"a candle that is no row of time, prices, volume and count: {row!r:.100}", pair)
         if row[0] % 60 or (candles and row[0] <= candles[-1].slot * 60):
-            raise _malformed(f"a candle out of order, at {row[0]}", pair)
+            raise _NUMBERS.malformed(f"a candle out of order, at {row[0]}", pair)
         slot = Slot(row[0] // 60)
         at = f"of the candle at {slot_time(slot):%H:%M}"
-        close = _price(_number(row[4], f"the close {at}", pair), f"the close {at}", pair)
-        volume = _volume(_number(row[6], f"the volume {at}", pair), f"the volume {at}", pair)
+        close = _NUMBERS.price(row[4], f"the close {at}", pair)
+        volume = _NUMBERS.volume(row[6], f"the volume {at}", pair)
         candles.append(Candle(slot, close, volume, row[7]))
     if type(last) is not int or last <= 0 or last % 60:
-        raise _malformed(f"`last` is {last!r:.40}, not the time of a minute in seconds", pair)
+        raise _NUMBERS.malformed(f"`last` is {last!r:.40}, not the time of a minute in seconds", pair)
     newest = Slot(last // 60)
     return [candle for candle in candles if candle.slot <= newest], newest
 
@@ -136,16 +134,16 @@ def read_trades(result: Mapping[str, Any], pair: str) -> tuple[list[Trade], str]
     trades: list[Trade] = []
     for row in rows:
         if not isinstance(row, list) or len(row) < 6:  # noqa: PLR2004  the documented row
-            raise _malformed(f"a trade that is no row of price, volume and time: {row!r:.100}", pair)
-        price = _price(_number(row[0], "a trade's price", pair), "a trade's price", pair)
-        _volume(_number(row[1], "a trade's volume", pair), "a trade's volume", pair)
+            raise _NUMBERS.malformed(f"a trade that is no row of price, volume and time: {row!r:.100}", pair)
+        price = _NUMBERS.price(row[0], "a trade's price", pair)
+        _NUMBERS.volume(row[1], "a trade's volume", pair)
         slot = Slot(int(_decimal(row[2], "a trade's time", pair) // 60))
         if trades and slot < trades[-1].slot:
-            raise _malformed(f"a trade out of order, at {row[2]}", pair)
+            raise _NUMBERS.malformed(f"a trade out of order, at {row[2]}", pair)
         identity = row[6] if len(row) > 6 and type(row[6]) is int else None  # noqa: PLR2004  the documented row
         trades.append(Trade(slot, price, _decimal(row[1], "a trade's volume", pair), identity))
     if not isinstance(last, str) or not last.isdecimal():
-        raise _malformed(f"`last` is {last!r:.40}, not a string of nanoseconds", pair)
+        raise _NUMBERS.malformed(f"`last` is {last!r:.40}, not a string of nanoseconds", pair)
     return trades, last
 
 
@@ -156,7 +154,7 @@ def read_asset_pairs(result: Mapping[str, Any]) -> list[AssetPair]:
         if key.endswith(".d"):
             continue
         if not isinstance(entry, dict) or not isinstance(entry.get("altname"), str):
-            raise _malformed(f"the asset pair {key} has no altname")
+            raise _NUMBERS.malformed(f"the asset pair {key} has no altname")
         legs = str(entry.get("wsname") or "").split("/")
         pair = "".join(_OURS.get(leg, leg) for leg in legs) if len(legs) > 1 else _renamed(entry["altname"], _OURS)
         found.append(AssetPair(key, entry["altname"], pair))
@@ -176,7 +174,7 @@ def _renamed(name: str, names: Mapping[str, str]) -> str:
 def _rows_and_last(result: Mapping[str, Any], pair: str) -> tuple[Sequence[Any], Any]:
     keys = [key for key in result if key != "last"]
     if len(keys) != 1 or "last" not in result or not isinstance(result[keys[0]], list):
-        raise _malformed(
+        raise _NUMBERS.malformed(
             f"an answer about {', '.join(keys) or 'no pair'}, not about one pair with rows and `last`", pair
         )
     return result[keys[0]], result["last"]
@@ -204,37 +202,11 @@ def _at(value: object, index: int) -> object:
     return value[index] if isinstance(value, list) and len(value) > index else None
 
 
-def _number(value: object, what: str, pair: str) -> float:
-    try:
-        number = float(value) if isinstance(value, str) else math.nan
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise _malformed(f"{what} is {value!r:.40}, not a number", pair)
-    return number
-
-
 def _decimal(value: object, what: str, pair: str) -> Decimal:
     try:
         number = Decimal(value) if isinstance(value, str | int) else Decimal("NaN")
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        raise _malformed(f"{what} is {value!r:.40}, not a number", pair)
+        raise _NUMBERS.malformed(f"{what} is {value!r:.40}, not a number", pair)
     return number
-
-
-def _price(value: float, what: str, pair: str) -> float:
-    if value <= 0:
-        raise _malformed(f"{what} is {value:g}, not above 0", pair)
-    return value
-
-
-def _volume(value: float, what: str, pair: str) -> float:
-    if value < 0:
-        raise _malformed(f"{what} is {value:g}, negative", pair)
-    return value
-
-
-def _malformed(words: str, pair: str | None = None) -> ExchangeMalformedError:
-    return ExchangeMalformedError(NAME, words, pair)

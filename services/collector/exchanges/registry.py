@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import cast
 
 from services.collector.exchanges.base import Exchange, ExchangeOptions
+from services.core.catalog.base import Market
 from services.core.clock import Clock
 from services.core.errors import InvalidSettingError
 
 Builder = Callable[[ExchangeOptions, Clock], Exchange]
 
-_MODULES = {"KRAKEN": "kraken", "SIM": "simulated"}
+_MODULES = {"BINANCE": "binance", "COINBASE": "coinbase", "KRAKEN": "kraken", "SIM": "simulated"}
 _ALIASES = {"SIMULATED": "SIM"}
 
 EXCHANGE_NAMES: tuple[str, ...] = tuple(sorted(_MODULES))
@@ -31,6 +32,12 @@ def exchange_name(given: str, field: str = "exchange") -> str:
     near = difflib.get_close_matches(name, [*EXCHANGE_NAMES, *_ALIASES], n=1)
     hint = f"did you mean {_ALIASES.get(near[0], near[0])}?" if near else f"known: {', '.join(EXCHANGE_NAMES)}"
     raise InvalidSettingError(field, f"{given!r} is not an exchange", hint)
+
+
+def default_market(name: str) -> Market:
+    """Return what is tracked of an exchange, named as metrics bear it, where nobody says what."""
+    quote = "USDT" if name == "BINANCE" else "USD"  # it has no dollars
+    return Market(name, tuple(f"{base}{quote}" for base in ("BTC", "ETH", "XRP")))
 
 
 def build_exchange(name: str, options: ExchangeOptions, clock: Clock) -> Exchange:

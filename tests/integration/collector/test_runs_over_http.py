@@ -20,11 +20,11 @@ from services.collector.exchanges.base import ExchangeOptions
 from services.collector.job import open_collector
 from services.collector.reporting import ExchangeReport
 from services.core.catalog.base import FixedCatalog, Market
-from services.core.clock import Clock, SystemClock
+from services.core.clock import Clock
 from services.core.model import Outcome, Quality, Slot, Window, last_complete_slot
 from services.core.store.base import MetricStore
 from services.core.store.opening import open_store
-from tests.support.exchanges import RunningExchange, running_exchange
+from tests.support.exchanges import PinnedClock, RunningExchange, running_exchange
 
 PAIRS = ("BTCUSD", "ETHUSD", "XRPUSD")
 CANDLE_MEASURES = {"price", "volume_1m"}
@@ -44,24 +44,6 @@ SPOILT = {
     "wrong_type:nan": "is 'NaN', not a number",
     "wrong_type:negative": "not above 0",
 }
-
-
-class PinnedClock(SystemClock):
-    """The machine's time, but never out of the minute it was made in, with pauses that cost none.
-
-    The rig plays by the machine's clock, which no test can set; so a test stays on time however slow it is.
-    `offset_seconds` is how wrong the clock is set.
-    """
-
-    def __init__(self, offset_seconds: float = 0.0) -> None:
-        self._end = (time.time() // 60 + 1) * 60 - 0.5
-        self._offset = offset_seconds
-
-    def now(self) -> float:
-        return min(super().now(), self._end) + self._offset
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
 
 
 @pytest.fixture(scope="module")
