@@ -192,13 +192,16 @@ def upgrade(release: Commands) -> Upgrade:
     # As if the cluster had the definitions of a version without columns.
     older = json.dumps([{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns"}])
     release.kubectl("patch", "crd", MARKETS, "--type=json", f"--patch={older}")
-    with under_load(release, *targets) as load:
-        script = documented("UPGRADING.md", "# upgrade")
-        assert "--set image.tag=NEW" in script
-        rules = shlex.quote(f"rules={json.dumps(RULE)}")
-        tested = release.shell(script.replace("--set image.tag=NEW", f"--set-json {rules}"))
+    script = documented("UPGRADING.md", "# upgrade")
+    assert "--set image.tag=NEW" in script
+    rules = shlex.quote(f"rules={json.dumps(RULE)}")
+    script = script.replace("--set image.tag=NEW", f"--set-json {rules}")
+    with under_load(release, *targets) as load, release.beginning(script) as upgrading:
+        eventually("the new rules", lambda: "rules.yaml" in release.get("configmap", NAME)[0]["data"], within=120)
+        release.kubectl("rollout", "status", f"deployment/{NAME}-alerter", "--timeout=300s")
         with release.forwarded(f"{NAME}-alerter", 50052) as address:
             breach = asyncio.run(first_breach(address))
+        tested = upgrading.end()
 
         def replaced() -> bool:
             return not pods_before & {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
