@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
@@ -15,8 +16,8 @@ from services.core.rpc.metrics import rpc_metrics
 from tests.support.chart import CHART, Object, helm_template, of_kind, rendered
 from tests.support.needs import ROOT, require_program
 
-FOREIGN = ("kube_", "container_")
-"""Metrics of kube-state-metrics and the kubelet."""
+FOREIGN = ("kube_", "container_", "up")
+"""Metrics of kube-state-metrics, the kubelet and Prometheus itself."""
 
 
 def metric_names() -> set[str]:
@@ -28,6 +29,7 @@ def metric_names() -> set[str]:
         telemetry.EvaluationMetrics,
         telemetry.AlertStreamMetrics,
         telemetry.NotifierMetrics,
+        telemetry.GatewayMetrics,
     ):
         kind(registry)
     registry.register(telemetry.FreshnessCollector(list, list))
@@ -40,7 +42,7 @@ def metric_names() -> set[str]:
 
 def named_in(expression: str) -> set[str]:
     """Return the metrics that a PromQL expression names, also those within a selector of `__name__`."""
-    found = set(re.findall(r"\b((?:tickwatch|grpc|kube|container)_[a-z0-9_]+)\b", expression))
+    found = set(re.findall(r"\b((?:tickwatch|grpc|kube|container)_[a-z0-9_]+|up)\b", expression))
     return found - {"grpc_type", "grpc_service", "grpc_method", "grpc_code"}
 
 
@@ -134,6 +136,26 @@ def test_alerts_and_dashboard_use_metrics_that_exist():
         names = {name for name in named_in(expression) if not name.startswith(FOREIGN)}
         assert names <= metric_names(), expression
         assert named_in(expression), expression
+
+
+@pytest.mark.parametrize(
+    ("values", "services"),
+    [
+        ("gateway.enabled=true", {"query", "alerter", "gateway"}),
+        ("alerter.enabled=false", {"query"}),
+    ],
+)
+def test_a_service_that_is_gone_is_told_of(values, services):
+    """Each service that a release has, and no other, has an alert that is raised where no pod of it is scraped."""
+    rule = of_kind(rendered("trying-out", "--set", f"metrics.prometheusRule.enabled=true,{values}"), "PrometheusRule")[
+        0
+    ]
+
+    down = [alert for alert in rule["spec"]["groups"][0]["rules"] if alert["alert"] == "TickwatchDown"]
+    assert {alert["labels"]["service"] for alert in down} == services
+    for alert in down:
+        job = f"market-tickwatch-{alert['labels']['service']}-headless"
+        assert alert["expr"] == f'absent(up{{job="{job}", namespace="watch"}} == 1)'
 
 
 def test_alerts_about_runs_are_for_cron_jobs():

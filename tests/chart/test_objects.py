@@ -281,6 +281,13 @@ def test_one_pod_has_no_disruption_budget():
     }
 
 
+@every_scenario
+def test_a_disruption_budget_keeps_no_node_from_being_drained(scenario):
+    """While the store is away no pod is ready: by default a budget would then forbid every eviction, without an end."""
+    for budget in of_kind(rendered(scenario), "PodDisruptionBudget"):
+        assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
 def test_receivers_get_their_secrets_by_reference():
     """Addresses and secrets of webhooks and the dead man's switch stay in the Secrets that hold them."""
     alerter = of_kind(rendered("alerting"), "Deployment", "-alerter")[0]["spec"]["template"]["spec"]["containers"][0]

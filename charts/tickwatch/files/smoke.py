@@ -17,6 +17,9 @@ import tickwatch
 DEADLINE = time.monotonic() + float(os.environ["TICKWATCH_TEST_WAIT_SECONDS"])
 MINUTES = 1440
 STREAM_SECONDS = 90.0
+WHERE_TO_LOOK = """Who is not Running, and why: kubectl get pods; kubectl describe pod NAME
+What the last runs reported: kubectl logs -l app.kubernetes.io/component=collector --tail=1
+What query says of its store: kubectl logs -l app.kubernetes.io/component=query --tail=5"""
 
 
 def credentials() -> tickwatch.Credentials:

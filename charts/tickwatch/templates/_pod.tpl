@@ -232,6 +232,8 @@ metadata:
   {{- include "tickwatch.metadata" . | nindent 2 }}
 spec:
   maxUnavailable: {{ .values.pdb.maxUnavailable }}
+  # Pods that are not ready, as all are while the store is away, keep no node from being drained.
+  unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:
       {{- include "tickwatch.selectorLabels" . | nindent 6 }}
