@@ -47,6 +47,9 @@ REPAIR_SLOTS = 720
 _SAMPLED = (Measure.PRICE, Measure.VOLUME_1M)
 _DERIVED = (Measure.VOLUME, Measure.CHANGE_ABSOLUTE, Measure.CHANGE_PERCENTAGE)
 _CONFIRMED_SLOTS = 60
+_VALUES_AT_ONCE = 2_000_000
+"""How many values are asked for at once: an answer takes many times its values' memory until it is in the ledgers.
+InfluxDB answers five questions of a thousand metrics as fast as one of all; fifteen take it longer."""
 _LAG_SECONDS = 2.0
 _LAG_TRIES = 2
 
@@ -57,7 +60,7 @@ def read_ledgers(reader: MetricReader, market: Market, window: Window) -> dict[s
     """Read what the store knows of a market's pairs, to derive what is missing in the window; blocks.
 
     The ledgers begin a day before the window, which is where the day's volume and the price to compare with lie. One
-    pair is asked for by its series, several by one question for all: a store answers that much faster.
+    pair is asked for by its series, several by questions for all: a store answers that much faster.
     """
     whole = Window(Slot(window.start - DAY_SLOTS), window.end)
     pairs = {Metric(market.exchange, pair).name: pair for pair in market.pairs}
@@ -67,11 +70,13 @@ def read_ledgers(reader: MetricReader, market: Market, window: Window) -> dict[s
             for ledger, measure in itertools.product(ledgers.values(), measures):
                 ledger.add_stored(measure, reader.read_series(Series(ledger.metric, measure), part))
             continue
-        columns = reader.read_window(part, measures)
-        for row, series in enumerate(columns.series):
-            if series.metric in pairs:
-                own = SeriesColumns(part, columns.values[row], columns.qualities[row])
-                ledgers[pairs[series.metric]].add_stored(series.measure, own)
+        length = max(_CONFIRMED_SLOTS, _VALUES_AT_ONCE // (len(pairs) * len(measures)))
+        for start in range(part.start, part.end, length):
+            columns = reader.read_window(Window(Slot(start), Slot(min(start + length, part.end))), measures)
+            for row, series in enumerate(columns.series):
+                if series.metric in pairs:
+                    own = SeriesColumns(columns.window, columns.values[row], columns.qualities[row])
+                    ledgers[pairs[series.metric]].add_stored(series.measure, own)
     return ledgers
 
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
+from services.collector import exchange_run
 from services.collector.collecting import Collector, in_shard
+from services.collector.exchange_run import read_ledgers
 from services.collector.exchanges.base import Sample, Ticker
 from services.core.catalog.base import Catalog, FixedCatalog, Market
 from services.core.clock import ManualClock
@@ -21,7 +23,7 @@ from services.core.errors import (
     InvalidSettingError,
     StoreUnavailableError,
 )
-from services.core.model import Measure, Outcome, Points, Quality, Run, Series, Slot, Window
+from services.core.model import Measure, Outcome, Points, Quality, Run, Series, Slot, Window, WindowColumns
 from services.core.store.base import MetricStore
 from services.core.store.opening import open_store
 from tests.support.exchanges import ScriptedExchange
@@ -241,6 +243,41 @@ async def test_many_pairs_are_collected_as_few_are(store: MetricStore, clock: Ma
     assert (55.0, Quality.OBSERVED) == before["KRAKEN:T007USD", "price", -1]
     assert (-1.0, Quality.OBSERVED) == before["KRAKEN:T007USD", "change_absolute", 0]
     assert {(f"KRAKEN:{pair}", "price", -4) for pair in pairs} <= set(before)
+
+
+def test_what_is_known_is_read_a_part_at_a_time(store: MetricStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No question asks for more values than the bound, and together they tell what one question for all tells."""
+    pairs = [f"T{i}USD" for i in range(4)]
+    known = [
+        (Series(f"KRAKEN:{pair}", measure), NOW - i, 1.0 + i, Quality.BACKFILLED)
+        for pair, measure, i in itertools.product(pairs, (Measure.PRICE, Measure.VOLUME), range(0, 2160, 7))
+    ]
+    store.write(Points.of(known))
+    asked: list[int] = []
+    read = store.read_window
+
+    def counted(window: Window, measures: Sequence[Measure] | None = None) -> WindowColumns:
+        asked.append(len(window) * len(pairs) * len(measures or ()))
+        return read(window, measures)
+
+    monkeypatch.setattr(store, "read_window", counted)
+    market, window = Market("KRAKEN", tuple(pairs)), Window(Slot(NOW - 719), Slot(NOW + 1))
+    at_once = read_ledgers(store, market, window)
+    whole = asked.copy()
+    asked.clear()
+    monkeypatch.setattr(exchange_run, "_VALUES_AT_ONCE", 1000)
+    in_parts = read_ledgers(store, market, window)
+
+    assert [2160 * 4 * 2, 720 * 4 * 3] == whole
+    assert sum(asked) == sum(whole)
+    assert max(asked) <= 1000
+    for pair, measure in itertools.product(pairs, Measure):
+        seen = [
+            [ledgers[pair].value(measure, slot) for slot in range(NOW - 2159, NOW + 1)]
+            for ledgers in (at_once, in_parts)
+        ]
+        np.testing.assert_array_equal(*seen)
+    assert at_once["T0USD"].value(Measure.PRICE, NOW - 714) == 715.0
 
 
 async def test_change_is_against_the_price_a_day_before(
