@@ -7,14 +7,14 @@ old to be called the present. It knows no wire format; whoever composes it says 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from services.core.clock import Clock
 from services.core.errors import CursorExpiredError, InvalidCursorError, StoreError, StoreRefusedError
-from services.core.model import Points, Run, Slot, Window, last_complete_slot
+from services.core.model import MEASURES, Measure, Points, Run, Slot, Window, last_complete_slot
 from services.core.polling import Polling
 from services.core.store.base import Mark, MetricReader
 from services.core.telemetry import QueryMetrics
@@ -30,8 +30,10 @@ STALE_AFTER_SECONDS = 300.0
 more than the window's end waits for a late run."""
 
 _HOUR_SLOTS = 60
-_CHUNK_VALUES, _MOST_CHUNK_HOURS = 8_000_000, 8
-"""How much the rehydration reads at once: so many values, 72 MB with their qualities, but an hour at least."""
+_CHUNK_VALUES = 4_000_000
+"""How much one read of the rehydration asks for: so many values, 36 MB with their qualities, but an hour at least."""
+_READS = 2
+"""How many reads are made at once: the store works for one while what came of the other is laid in the window."""
 
 _LONGEST_PAUSE_SECONDS = 10.0
 _AHEAD_SLOTS = RING_SLOTS - HOT_SLOTS
@@ -145,19 +147,32 @@ class Follower:
         self._broadcast.restart(mark, gap if again else None)
 
     def _fill(self, whole: Window) -> None:
-        """Read the window from its end to its start, in stretches that begin with an hour.
+        """Read the window: the newest hours of prices until there are some, then what is older, a measure at a time.
 
-        The newest stretch comes first: it has every live series, and so says how long the others may be. A store that
-        keeps hours in blocks would read a block twice that lies in two stretches.
+        Every live metric has a price of the newest hour, and so it says how long a stretch of all of them may be. A
+        series costs a store something in each read, so stretches are few; they begin with an hour, because a store that
+        keeps hours in blocks would read a block twice that lies in two of them.
         """
-        end, hours, most = whole.end, 1, 1
-        while end > whole.start:
-            start = (end - hours * _HOUR_SLOTS) // _HOUR_SLOTS * _HOUR_SLOTS
-            columns = self._reader.read_window(Window(Slot(max(start, whole.start)), end))
+        for newest in _stretches(whole, hours=1):
+            columns = self._reader.read_window(newest, [Measure.PRICE])
             self._window.fill(columns)
-            end = columns.window.start
-            most = max(most, len(columns.series))
-            hours = min(max(_CHUNK_VALUES // (most * _HOUR_SLOTS), 1), _MOST_CHUNK_HOURS)
+            if columns.series:
+                break
+        hours = max(_CHUNK_VALUES // (max(len(columns.series), 1) * _HOUR_SLOTS), 1)
+        older_prices = Window(whole.start, newest.start)
+        stretches = [
+            (measure, stretch)
+            for measure in MEASURES
+            for stretch in _stretches(older_prices if measure is Measure.PRICE else whole, hours=hours)
+        ]
+
+        def read(stretch: tuple[Measure, Window]) -> None:
+            measure, window = stretch
+            self._window.fill(self._reader.read_window(window, [measure]))
+
+        with ThreadPoolExecutor(_READS, thread_name_prefix="tickwatch-follower") as pool:
+            for _ in pool.map(read, stretches):
+                pass  # what failed is raised here
 
     def _poll(self, mark: Mark | None) -> None:
         if mark is None:
@@ -181,3 +196,12 @@ class Follower:
             return points
         _log.warning("left out %d points from the future: is a collector's clock wrong?", np.count_nonzero(~keep))
         return points.select(keep)
+
+
+def _stretches(window: Window, *, hours: int) -> Iterator[Window]:
+    """Yield a window in stretches of so many hours, the latest first; all but the earliest begin with an hour."""
+    end = window.end
+    while end > window.start:
+        start = Slot(max((end - hours * _HOUR_SLOTS) // _HOUR_SLOTS * _HOUR_SLOTS, window.start))
+        yield Window(start, end)
+        end = start

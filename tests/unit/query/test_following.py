@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from typing import Any
 
@@ -16,7 +15,8 @@ from services.core.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
-from services.core.model import DAY_SLOTS, Measure, Points, Quality, Series, Slot, Window
+from services.core.model import DAY_SLOTS, MEASURES, Measure, Points, Quality, Series, Slot, Window
+from services.query import following
 from services.query.rows import HOT_SLOTS
 from tests.support.query import LAST, make_market, make_store, names, record_run, unserved
 
@@ -31,13 +31,14 @@ class Fickle:
         self.error: Exception | None = None
         self.only: str | None = None
         self.asked: list[str] = []
-        self.windows: list[Window] = []
+        self.read: list[tuple[Window, list[Measure]]] = []
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any) -> Any:
             self.asked.append(name)
             if name == "read_window":
-                self.windows.append(arguments[0])
+                window, measures = (*arguments, MEASURES)[:2]
+                self.read.append((window, list(measures)))
             if self.error is not None and self.only in (None, name):
                 raise self.error
             return getattr(self.store, name)(*arguments)
@@ -50,8 +51,23 @@ def point(slot: int = LAST, value: float = 1.0, quality: Quality = Quality.OBSER
     return Points.of([(PRICE, slot, value, quality)])
 
 
-def test_loading_fills_a_day_and_an_hour_in_stretches() -> None:
-    """The window is read once, whole, in stretches of slots that follow one another, after the mark was taken."""
+def read_slots(reader: Fickle) -> dict[Measure, list[int]]:
+    """Return the slots that were asked for, by measure, in ascending order."""
+    return {
+        measure: sorted(
+            slot for window, measures in reader.read if measure in measures for slot in range(window.start, window.end)
+        )
+        for measure in MEASURES
+    }
+
+
+def all_of(window: Window) -> dict[Measure, list[int]]:
+    """Every slot of a window, once for each measure."""
+    return {measure: list(range(window.start, window.end)) for measure in MEASURES}
+
+
+def test_loading_fills_a_day_and_an_hour() -> None:
+    """The window is read whole after the mark was taken, every slot of every measure once, the newest hour first."""
     market = make_market(["SIM:AAA"], slots=2 * DAY_SLOTS, holes=0.1, measures=[Measure.PRICE])
     reader = Fickle(make_store(market))
     made = unserved(reader)
@@ -59,12 +75,42 @@ def test_loading_fills_a_day_and_an_hour_in_stretches() -> None:
     assert made.follower.step()
     whole = Window.ending(LAST + 1, HOT_SLOTS)
     assert reader.asked[0] == "mark"
-    assert reader.windows[0].end == whole.end
-    assert reader.windows[-1].start == whole.start
-    assert all(a.start == b.end for a, b in itertools.pairwise(reader.windows))
+    assert reader.read[0][0].end == whole.end
+    assert read_slots(reader) == all_of(whole)
     np.testing.assert_array_equal(made.window.read(PRICE, whole)[0], market.expected(PRICE, whole))
     assert made.health == [True]
     assert made.follower.loaded.done()
+
+
+def test_what_one_read_asks_for_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many series are read in short stretches, each of which begins with an hour, and none of it is missed."""
+    monkeypatch.setattr(following, "_CHUNK_VALUES", 400)
+    market = make_market(["SIM:AAA", "SIM:BBB"], slots=2 * DAY_SLOTS, measures=[Measure.PRICE, Measure.VOLUME])
+    reader = Fickle(make_store(market))
+    made = unserved(reader)
+
+    assert made.follower.step()
+    whole = Window.ending(LAST + 1, HOT_SLOTS)
+    assert read_slots(reader) == all_of(whole)
+    assert all(len(window) <= 200 for window, _ in reader.read)
+    assert all(window.start % 60 == 0 or window.start == whole.start for window, _ in reader.read)
+    for name in ("SIM:AAA", "SIM:BBB"):
+        for measure in (Measure.PRICE, Measure.VOLUME):
+            series = Series(name, measure)
+            np.testing.assert_array_equal(made.window.read(series, whole)[0], market.expected(series, whole))
+
+
+def test_hours_without_points_are_passed_over() -> None:
+    """Where nobody has written for hours the hours are read one by one until there is something."""
+    market = make_market(["SIM:AAA"], slots=DAY_SLOTS, end=LAST - 300, measures=[Measure.PRICE])
+    reader = Fickle(make_store(market))
+    made = unserved(reader)
+
+    assert made.follower.step()
+    whole = Window.ending(LAST + 1, HOT_SLOTS)
+    assert all(len(window) <= 120 for window, _ in reader.read[:5])
+    assert read_slots(reader) == all_of(whole)
+    np.testing.assert_array_equal(made.window.read(PRICE, whole)[0], market.expected(PRICE, whole))
 
 
 def test_writes_during_the_load_are_not_lost() -> None:
@@ -73,8 +119,8 @@ def test_writes_during_the_load_are_not_lost() -> None:
     reader = Fickle(store)
     original = store.read_window
 
-    def read_window(window: Window) -> Any:
-        columns = original(window)
+    def read_window(*arguments: Any) -> Any:
+        columns = original(*arguments)
         store.write(point(LAST - 1400, 77.0))
         return columns
 
@@ -223,13 +269,12 @@ def test_it_follows_in_a_thread_until_it_is_stopped() -> None:
 
 
 def test_ten_thousand_series_are_read_in_small_stretches() -> None:
-    """The more series there are, the fewer hours are read at once, and all but the earliest stretch begin with one."""
+    """The more series there are, the fewer hours are read at once."""
     reader = Fickle(make_store(make_market(names(10_000), slots=2, measures=[Measure.PRICE, Measure.VOLUME])))
     made = unserved(reader)
     made.follower.step()
 
-    assert max(len(window) for window in reader.windows) == 360  # of twenty thousand series, 8 million values at most
-    assert all(window.start % 60 == 0 for window in reader.windows[:-1])
+    assert max(len(window) for window, _ in reader.read) == 360  # of ten thousand series, 4 million values at most
     assert made.window.series_count == 20_000
 
 

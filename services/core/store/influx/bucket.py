@@ -23,7 +23,7 @@ from services.core.store.influx.format import read_rows
 SECONDS, NANOSECONDS = "s", "ns"
 """Precisions of the times in line protocol."""
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 """Of an answer: the server's chunks are small, these are worth a numpy call, and what is made of them fits a cache."""
 _CONNECTIONS = 16
 _CSV = Dialect(header=True, annotations=[])  # type: ignore[no-untyped-call]

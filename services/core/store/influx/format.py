@@ -27,9 +27,8 @@ POINT = "metric"
 QUALITY = "_quality"
 
 _LINES = 8192
-_COLUMNS = ["", "result", "table", "_time", "_value", "_field", "exchange", "pair"]
-_WIDTH = len(_COLUMNS)
-_TIME = _COLUMNS.index("_time")
+_COLUMNS = ["", "result", "table", "_time", "_value", "exchange", "pair"]
+_TABLE, _TIME, _VALUE = (_COLUMNS.index(name) for name in ("table", "_time", "_value"))
 _WORD = 8
 
 # DDThh:mm as a number: which of its bytes are punctuation, and what they hold; :00Z likewise.
@@ -127,11 +126,17 @@ class TableReader:
     """Reads the rows of a large answer as they arrive: numbers at numpy's speed, names once a table.
 
     The answer's columns are `_time`, `_value`, `_field`, `exchange` and `pair`, each table of one series; no name needs
-    quotes. After the last chunk call `finish`; then the columns are complete.
+    quotes. Where all of it is of one measure, the answer has no `_field`. After the last chunk call `finish`; then the
+    columns are complete. The sign of a zero is lost.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, measure: Measure | None = None) -> None:
         self.series: list[Series] = []
+        self._measure = measure
+        self._columns = _COLUMNS[:]
+        if measure is None:
+            self._columns.insert(_VALUE + 1, "_field")
+        self._separators = np.frombuffer(b"," * (len(self._columns) - 1) + b"\n", np.uint8)
         self._places: dict[Series, int] = {}
         self._indices: list[Indices] = []
         self._slots: list[Slots] = []
@@ -163,44 +168,42 @@ class TableReader:
             names = header.decode().rstrip("\r").split(",")
             if "error" in names:
                 raise ValueError(data[:300].decode(errors="replace").strip())
-            if header and names != _COLUMNS:
+            if header and names != self._columns:
                 raise ValueError(f"columns {names}")
             self._begun = True
         data = data.strip(b"\r\n")
         if not data:
             return
         text = np.frombuffer(data + b"\n", np.uint8)
-        ends = np.flatnonzero(text == ord("\n"))
-        every = np.flatnonzero(text == ord(","))
-        if len(every) != len(ends) * (_WIDTH - 1):
-            raise ValueError(f"rows that do not have {_WIDTH} columns")
-        commas = every.reshape(len(ends), _WIDTH - 1)
-        if (commas[1:, 0] < ends[:-1]).any() or (commas[:, -1] > ends).any():
-            raise ValueError(f"rows that do not have {_WIDTH} columns")
-        self._append(text, commas, ends)
+        ends = np.flatnonzero((text == ord(",")) | (text == ord("\n")))
+        width = len(self._columns)
+        if len(ends) % width or (text[ends].reshape(-1, width) != self._separators).any():
+            raise ValueError(f"rows that do not have {width} columns")
+        self._append(text, ends.reshape(-1, width))
 
-    def _append(self, text: NDArray[np.uint8], commas: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+    def _append(self, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
+        """Take rows by where each of their cells ends."""
+
         def cell(row: int, name: str) -> str:
-            place = _COLUMNS.index(name)
-            end = commas[row, place] if place < _WIDTH - 1 else ends[row]
-            return text[commas[row, place - 1] + 1 : end].tobytes().decode().rstrip("\r")
+            place = self._columns.index(name)
+            return text[ends[row, place - 1] + 1 : ends[row, place]].tobytes().decode().rstrip("\r")
 
-        if commas[0, _TIME - 1] < _WORD:
+        if ends[0, _TABLE] < _WORD:
             raise ValueError("rows without the name of their result")
         # The eight bytes before the time end with the table's number, so they change where a table begins.
-        tables = _words(text, commas[:, _TIME - 1] + 1 - _WORD)
+        tables = _words(text, ends[:, _TABLE] + 1 - _WORD)
         first = np.flatnonzero(np.append(True, tables[1:] != tables[:-1]))
         places = []
         for row in first.tolist():
-            name = cell(row, "_field").removesuffix(QUALITY)
-            series = Series(f"{cell(row, 'exchange')}:{cell(row, 'pair')}", Measure(name))
+            measure = self._measure or Measure(cell(row, "_field").removesuffix(QUALITY))
+            series = Series(f"{cell(row, 'exchange')}:{cell(row, 'pair')}", measure)
             if series not in self._places:
                 self._places[series] = len(self.series)
                 self.series.append(series)
             places.append(self._places[series])
         self._indices.append(np.repeat(np.array(places, np.int32), np.diff(first, append=len(ends))))
-        self._slots.append(_slots(text, commas[:, _TIME - 1] + 1, commas[:, _TIME]))
-        self._values.append(_values(text, commas[:, _TIME] + 1, commas[:, _TIME + 1]))
+        self._slots.append(_slots(text, ends[:, _TABLE] + 1, ends[:, _TIME]))
+        self._values.append(_values(text, ends[:, _TIME] + 1, ends[:, _VALUE]))
 
 
 def _words(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -233,11 +236,11 @@ def _slots(text: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.
 
 
 def _values(text: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Floats:
-    """Copy the cells, each with the comma behind it, one after the other, and parse them all at once."""
+    """Copy the cells, each with the comma behind it, one after the other, and read them all at once as JSON."""
     lengths = ends - starts + 1
     moves = starts - np.append(0, lengths.cumsum()[:-1])
     joined = text[np.repeat(moves, lengths) + np.arange(lengths.sum())]
-    numbers = np.fromstring(joined.tobytes(), np.float64, sep=",")
-    if len(numbers) != len(starts):
-        raise ValueError("a value that is not a number")
-    return numbers
+    try:
+        return np.array(orjson.loads(b"[%b]" % joined[:-1].tobytes()), np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError("a value that is not a number") from error
