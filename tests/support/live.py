@@ -103,8 +103,26 @@ class Fate:
         return call
 
 
+class Changeable:
+    """Hands every call on to `inner`, which may be changed under whoever holds this."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
 class Live:
-    """An engine on a store, stepped by hand."""
+    """An engine on a store, stepped by hand.
+
+    What the last engine reads, where it appends, and what it asks may be changed: `reader`, `log`, `leads`, `silenced`.
+    """
+
+    reader: Changeable
+    log: Changeable
+    leads: Callable[[], bool]
+    silenced: Callable[[Event], bool]
 
     def __init__(
         self, rules: Sequence[Rule], expected: Sequence[Series] = (), *, store: MetricStore | None = None
@@ -118,17 +136,28 @@ class Live:
 
     def start(self, fate: Fate | None = None) -> Engine:
         """Start an engine, as a new process would; it becomes the one that is stepped."""
-        store: Any = Mortal(self.store, fate) if fate else self.store
-        log: Any = Mortal(self.store.breach_log, fate) if fate else self.store.breach_log
+        self.reader = Changeable(Mortal(self.store, fate) if fate else self.store)
+        self.log = Changeable(Mortal(self.store.breach_log, fate) if fate else self.store.breach_log)
+        self.leads, self.silenced = lambda: True, lambda _event: False
+        reader: Any = self.reader
+        log: Any = self.log
         self.engine = Engine(
-            reader=store,
+            reader=reader,
             log=log,
             rules=self.rules,
             clock=self.clock,
             metrics=self.metrics,
+            silenced=self._is_silenced,
+            leads=self._leads,
             grace_seconds=GRACE_SECONDS,
         )
         return self.engine
+
+    def _is_silenced(self, event: Event) -> bool:
+        return self.silenced(event)
+
+    def _leads(self) -> bool:
+        return self.leads()
 
     def at(self, slot: int, seconds: float = 0.0) -> None:
         """Set the clock to so many seconds after a slot's end."""

@@ -66,7 +66,7 @@ def test_a_store_away_for_ten_minutes_costs_nothing() -> None:
     """Health says so within three minutes; back again, evaluation catches up in order and the log lacks nothing."""
     live = Live([SURGE], [])
     reader, log = Away(live.store), Away(live.store.breach_log)
-    live.engine._reader, live.engine._log = reader, log  # type: ignore[assignment]  # as if the network were cut
+    live.reader.inner, live.log.inner = reader, log  # as if the network were cut
     healths: list[bool] = []
     follower = LogFollower(
         log,  # type: ignore[arg-type]  # has all its methods
@@ -97,6 +97,26 @@ def test_a_store_away_for_ten_minutes_costs_nothing() -> None:
     assert texts(replayed([SURGE], history, [], 16)) == texts(live.events)
     assert live.registry.get_sample_value("tickwatch_engine_failures_total") == 10
     assert live.engine.behind_seconds < 60
+
+
+def test_silences_that_cannot_be_read_lose_no_event() -> None:
+    """What was found before that failed is found again, and logged once it can be said whether it is silenced."""
+    live = Live([SURGE], [])
+    values = [1.0, 1.0, 1.0, 1.0, 9.0, 1.0, 1.0]
+    play(live, {AAA: values}, last=4)
+
+    def away(_event: object) -> bool:
+        raise StoreUnavailableError("influxdb", "no answer within 10 s")
+
+    live.silenced = away
+    live.at(4, 3)
+    live.write([Told(AAA, 4, values[4])])
+    assert not live.engine.step()
+    live.silenced = lambda _event: True
+    play(live, {AAA: values}, first=5)
+
+    assert told(live)[0] == "breach surge SIM:AAA volume_1m @4"
+    assert live.events[0].silenced
 
 
 def test_a_series_never_seen_is_missing_from_the_beginning() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from services.alerter.leadership.leading import Duties
-from services.alerter.live import engine as engine_module
+from services.alerter.live import owed
 from services.core.breaches import Checkpoint, Position
 from services.core.clock import ManualClock
 from services.core.errors import LogMovedError, StoreUnavailableError
@@ -75,16 +75,16 @@ def reading(live: Live, leads: Callable[[], bool], after: Callable[[int], None])
     """Start an engine, as another process would, whose reads are counted."""
     live.start()
     counted = Counted(live.store, after)
-    live.engine._reader = counted  # type: ignore[assignment]  # as slow as a store under load
-    live.engine._leads = leads
+    live.reader.inner = counted  # as slow as a store under load
+    live.leads = leads
     return counted
 
 
 def going_on(live: Live, leads: Callable[[], bool], after: Callable[[int], None]) -> Counted:
     """Have the engine that has evaluated until now go on with reads that are counted."""
     counted = Counted(live.store, after)
-    live.engine._reader = counted  # type: ignore[assignment]  # as above
-    live.engine._leads = leads
+    live.reader.inner = counted  # as above
+    live.leads = leads
     return counted
 
 
@@ -138,8 +138,10 @@ def test_late_points_make_no_objects() -> None:
     """A day of a market at once: sorting an object a point would keep the thread that renews the lease from running."""
     live = filled_in()
     live.step()
-    evaluator = live.engine._present()
-    points = live.store.read_since(live.engine._mark).points
+    course = live.engine._course
+    assert course is not None
+    evaluator = course.evaluator
+    points = live.store.read_since(course.mark).points
     assert not len(points)
     count = 100_000
     every = Points(
@@ -190,24 +192,27 @@ def test_an_engine_that_is_told_to_stop_ends_before_its_step_is_done() -> None:
 
 def test_new_slots_do_not_wait_for_a_past_that_is_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the past takes, slots that end meanwhile are evaluated in their time; in the end all is found."""
-    monkeypatch.setattr(engine_module, "_PIECE_VALUES", 1000)
+    monkeypatch.setattr(owed, "_PIECE_VALUES", 1000)
     expected = filled_in()
     expected.step()
     live = filled_in()
-    append = live.engine._log.append
+    append = live.store.breach_log.append
 
     def slow(*arguments: Any) -> None:
         append(*arguments)
         live.clock.advance(8)
 
-    live.engine._log = _With(live.store.breach_log, append=slow)  # type: ignore[assignment]
+    live.log.inner = _With(live.store.breach_log, append=slow)
     steps = behind = 0.0
-    while steps == 0 or live.engine._owed:
+    course = None
+    while course is None or course.owed:
         live.step()
+        course = live.engine._course
+        assert course is not None
         steps += 1
         behind = max(behind, live.engine.behind_seconds)
-        if live.engine._owed:
-            assert live.state.mark != live.engine._mark, "who takes over would not read again what is owed"
+        if course.owed:
+            assert live.state.mark != course.mark, "who takes over would not read again what is owed"
 
     assert steps > 2, "it was no long past"
     assert behind < 180, "it would have been taken for not ready"
@@ -231,7 +236,7 @@ def test_a_reading_that_fails_loses_nothing_of_what_has_been_read() -> None:
                 raise StoreUnavailableError("influxdb", "no answer within 10 s")
 
         going_on(live, lambda: True, fail)
-        live.engine._load = None  # type: ignore[assignment]  # it need not be called
+        live.engine._begin = None  # type: ignore[assignment]  # it need not be called
 
         assert not live.engine.step()
         assert live.engine.step()

@@ -164,7 +164,7 @@ def test_a_day_is_read_a_piece_at_a_time() -> None:
             lengths.append(len(window) if found.series else 0)
             return found
 
-    live.engine._reader = Measured(live.store, Fate())  # type: ignore[assignment]  # has all its methods
+    live.reader.inner = Measured(live.store, Fate())
     live.step()
 
     assert live.state.evaluated == FIRST - 2
