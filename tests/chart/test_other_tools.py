@@ -1,7 +1,4 @@
-"""The chart before tools that are not everywhere: Helm 3, and Prometheus' own reader of rules.
-
-They run where they are on PATH, as `helm3` and `promtool`. A machine without them has nothing to install, CI included.
-"""
+"""The chart before Helm 3, which is not everywhere: these run where it is on PATH as `helm3`, CI included."""
 
 from __future__ import annotations
 
@@ -11,14 +8,14 @@ import subprocess
 import pytest
 import yaml
 
-from tests.support.chart import CHART, of_kind, rendered, scenario_names, scenario_path, template_words
+from tests.support.chart import CHART, rendered, scenario_names, scenario_path, template_words
 
 
-def program(name: str, what: str) -> str:
-    """Return a program's path; skips the test where there is none."""
-    found = shutil.which(name)
+def helm_3() -> str:
+    """Return Helm 3's path; skips the test where there is none."""
+    found = shutil.which("helm3")
     if found is None:
-        pytest.skip(f"needs {what} as {name} on PATH")
+        pytest.skip("needs Helm 3 as helm3 on PATH")
     return found
 
 
@@ -29,7 +26,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 def test_helm_3_lints_the_chart():
     """`helm lint --strict` of Helm 3 finds nothing."""
-    done = run(program("helm3", "Helm 3"), "lint", "--strict", str(CHART), "--set", "influxdb.enabled=true")
+    done = run(helm_3(), "lint", "--strict", str(CHART), "--set", "influxdb.enabled=true")
 
     assert done.returncode == 0, done.stdout
 
@@ -37,7 +34,7 @@ def test_helm_3_lints_the_chart():
 @pytest.mark.parametrize("scenario", scenario_names())
 def test_helm_3_renders_the_same(scenario):
     """Helm 3 makes of every values file the objects that Helm 4 makes."""
-    helm = program("helm3", "Helm 3")
+    helm = helm_3()
     done = run(helm, *template_words(), "--skip-crds", "--values", str(scenario_path(scenario)))
 
     assert done.returncode == 0, done.stderr
@@ -48,7 +45,7 @@ def test_helm_3_renders_the_same(scenario):
 
 def test_helm_3_refuses_what_helm_4_refuses():
     """A typo, a store that does not do and values that do not fit together fail with Helm 3, too."""
-    helm = program("helm3", "Helm 3")
+    helm = helm_3()
     for values, words in (
         ("influxdb.enabled=true,query.replica=3", "replica"),
         ("store.url=sqlite:data/tickwatch.db", "store"),
@@ -57,16 +54,3 @@ def test_helm_3_refuses_what_helm_4_refuses():
         done = run(helm, *template_words(), "--set", values)
         assert done.returncode != 0
         assert words in done.stderr
-
-
-@pytest.mark.parametrize("scenario", ["observed", "loop"])
-def test_prometheus_takes_the_alerts(tmp_path, scenario):
-    """`promtool check rules` takes every rule of the PrometheusRule."""
-    promtool = program("promtool", "Prometheus' promtool")
-    (rule,) = of_kind(rendered(scenario, "--set", "metrics.prometheusRule.enabled=true"), "PrometheusRule")
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
-
-    done = run(promtool, "check", "rules", str(tmp_path / "rules.yaml"))
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(rule['spec']['groups'][0]['rules'])} rules found" in done.stdout + done.stderr
