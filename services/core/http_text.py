@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 _EXCERPT_LENGTH = 160
@@ -29,9 +29,14 @@ def retry_after_seconds(header: str, now: float) -> float | None:
     """
     if re.fullmatch(r"\d{1,9}(\.\d+)?", header):
         return float(header)
+    moment = moment_of(header)
+    return None if moment is None else max(0.0, moment - now)
+
+
+def moment_of(header: str) -> float | None:
+    """Read an HTTP date (RFC 9110, 5.6.7) as seconds since 1970; None for none or one that cannot be read."""
     try:
         moment = parsedate_to_datetime(header)
     except ValueError:
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.fromtimestamp(now, UTC)).total_seconds())
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -69,6 +69,9 @@ class BinanceExchange(PagedExchange):
         await asyncio.gather(*(self._sample(chunk, tickers, failures) for chunk in chunks))
         return Sample(tickers, failures)
 
+    def time_there(self) -> float:
+        return self._api.time_there()
+
     async def page(self, pair: str, window: Window, *, slowly: bool) -> list[Row]:
         def read(body: Any) -> list[Row]:  # noqa: ANN401  JSON
             return in_order(read_klines(body, pair), window, _NUMBERS, pair)

@@ -24,7 +24,7 @@ from services.core.errors import (
     ExchangeUnavailableError,
     InvalidSettingError,
 )
-from services.core.http_text import excerpt, retry_after_seconds, status_words
+from services.core.http_text import excerpt, moment_of, retry_after_seconds, status_words
 
 T = TypeVar("T")
 
@@ -65,6 +65,7 @@ class JsonApi:
         self._pace = AsyncLimiter(options.burst, options.burst / calls_per_second)
         pace = options.calls_per_second
         self._slow_pace = AsyncLimiter(1, gap_fill_seconds if pace is None else 1 / pace)
+        self._told_time: float | None = None
         self._quiet_until = 0.0
         self._quiet_words = ""
 
@@ -88,6 +89,10 @@ class JsonApi:
                 pause *= 2
         raise AssertionError("unreachable: the last repetition returns or raises")
 
+    def time_there(self) -> float:
+        """Return the time of the newest answer by the exchange's clock, to the second; by ours where it tells none."""
+        return self._clock.now() if self._told_time is None else self._told_time
+
     async def close(self) -> None:
         """Close the client if it is our own."""
         own, self._own = self._own, None
@@ -105,6 +110,7 @@ class JsonApi:
             raise ExchangeUnavailableError(self.exchange, _transport_words(error)) from error
         if response.status_code != httpx.codes.OK:
             self._refuse(response)
+        self._told_time = moment_of(response.headers.get("Date", ""))
         try:
             return json.loads(response.content, parse_float=str, parse_constant=_no_constant)
         except ValueError as error:

@@ -80,6 +80,9 @@ class CoinbaseExchange(PagedExchange):
         await asyncio.gather(*map(add, pairs))
         return Sample(tickers, failures)
 
+    def time_there(self) -> float:
+        return self._api.time_there()
+
     async def page(self, pair: str, window: Window, *, slowly: bool) -> list[Row]:
         # Both ends are within what is answered, so that the last is the begin of the last minute.
         query = {"granularity": "60", "start": _moment(window.start), "end": _moment(Slot(window.end - 1))}

@@ -19,7 +19,8 @@ REACH_SLOTS = 720
 """How far back `candles` goes at the pace of a run, which looks for holes no further back; the rest is a backfill's."""
 
 SETTLED_SECONDS = 3.0
-"""So long after its end a minute's candle no longer changes; before, the next minute's shows that it is complete."""
+"""So long after its end, by the exchange's clock, a minute's candle no longer changes; before, the next minute's shows
+that it is complete."""
 
 _TURN_SLOTS = 2  # as much more than told, because a minute may end between question and answer
 
@@ -48,6 +49,10 @@ class PagedExchange(Exchange):
         self._clock = clock
 
     @abstractmethod
+    def time_there(self) -> float:
+        """Return the time of the newest page by the exchange's clock, in seconds since 1970."""
+
+    @abstractmethod
     async def page(self, pair: str, window: Window, *, slowly: bool) -> list[Row]:
         """Ask once for the candles of a window of `page_slots` at most; `slowly` is the pace of a backfill.
 
@@ -72,13 +77,13 @@ class PagedExchange(Exchange):
 
     async def _read(self, pair: str, window: Window, *, slowly: bool) -> Candles:
         """Read the window page by page, and the minute behind it, which shows that its last one is complete."""
-        settled = slot_at(self._clock.now() - SETTLED_SECONDS)
         first, last = window.start - self.quiet_slots, window.end + 1
         rows: list[Row] = []
         for start in range(first, last, self.page_slots):
             page = Window(Slot(start), Slot(min(start + self.page_slots, last)))
             rows += await self.page(pair, page, slowly=slowly)
-        complete = max(settled, rows[-1].slot if rows else 0)
+        # Not by ours: where that is fast, minutes that are still to come would be taken for quiet ones.
+        complete = max(slot_at(self.time_there() - SETTLED_SECONDS), rows[-1].slot if rows else 0)
         return self._candles(rows, Window(window.start, Slot(max(window.start, min(window.end, complete)))))
 
     def _candles(self, rows: Sequence[Row], window: Window) -> Candles:

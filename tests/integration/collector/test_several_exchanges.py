@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from services.collector.exchanges.base import ExchangeOptions
 from services.collector.exchanges.registry import default_market
 from services.collector.job import open_collector
 from services.core.catalog.base import FixedCatalog
+from services.core.clock import Clock
 from services.core.model import DAY_SLOTS, Measure, Outcome, Series, Slot, Window, last_complete_slot
 from services.core.store.base import MetricStore
 from services.core.store.opening import open_store
@@ -43,14 +45,19 @@ def store() -> Iterator[MetricStore]:
 async def collector(rig: RunningExchange, store: MetricStore) -> AsyncIterator[Collector]:
     """A collector of each exchange's three pairs that nobody has to name."""
     rig.clear_faults()
+    async with opened(rig, store, PinnedClock()) as collector:
+        yield collector
+
+
+def opened(rig: RunningExchange, store: MetricStore, clock: Clock) -> AbstractAsyncContextManager[Collector]:
+    """Open such a collector with this clock."""
     options = ExchangeOptions(base_url=rig.url, calls_per_second=1000, burst=1000, timeout_seconds=20, retry_seconds=0)
-    async with open_collector(
+    return open_collector(
         store,
         catalog=FixedCatalog(*map(default_market, EXCHANGES)),
         exchange_options={name.lower(): options for name in EXCHANGES},
-        clock=PinnedClock(),
-    ) as opened:
-        yield opened
+        clock=clock,
+    )
 
 
 def told_closes(rig: RunningExchange) -> dict[str, dict[int, float]]:
@@ -123,6 +130,21 @@ async def test_one_exchange_in_trouble_costs_itself_only(
             assert one.outcome is Outcome.FAILED
             assert one.point_count == 0
             assert len(one.failures) == 3
+
+
+async def test_exchanges_that_stand_still_are_told_and_not_believed(rig: RunningExchange, store: MetricStore) -> None:
+    """Five minutes behind our clock, their candles are stored where they belong, and their tickers nowhere."""
+    rig.clear_faults()
+    async with opened(rig, store, PinnedClock(offset_seconds=300)) as collector:
+        slot = last_complete_slot(collector.clock.now())
+        report = await collector.collect(slot)
+
+    for one in report.exchanges:
+        assert one.point_count == 0
+        assert all("its newest complete candle is of" in words for words in one.failures.values())
+        assert len(one.failures) == 3
+        known = column(store, one.exchange, Measure.PRICE, Window.ending(slot + 1, 60))
+        assert slot - 6 <= max(known) <= slot - 4
 
 
 async def test_a_backfill_reaches_two_days(store: MetricStore, collector: Collector) -> None:

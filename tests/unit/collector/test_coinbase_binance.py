@@ -97,6 +97,21 @@ async def test_coinbase_fills_quiet_minutes_from_an_hour_before() -> None:
     assert asked[0].url.params["end"] == "2023-11-14T22:15:00Z"
 
 
+@pytest.mark.parametrize(
+    ("there", "end"),
+    [("Tue, 14 Nov 2023 22:12:02 GMT", -4), ("Tue, 14 Nov 2023 22:13:03 GMT", -2), ("now", 0), ("", 0)],
+)
+async def test_the_exchanges_clock_says_what_has_ended(there: str, end: int) -> None:
+    """Where ours is three minutes fast no quiet minute is made up of those to come; without a Date it is believed."""
+    client, _ = on(constantly([[(END - 20) * 60, 1, 9, 2, 5, 3]], Date=there))
+    exchange = CoinbaseExchange(OPTIONS, ManualClock(NOW), client)
+
+    candles = await exchange.candles("BTCUSD", Window(Slot(END - 10), Slot(END)))
+
+    assert candles.window.end - END == end
+    assert (candles.slots - END).tolist() == list(range(-10, end))
+
+
 async def test_one_unknown_symbol_costs_its_own_ticker() -> None:
     """Binance refuses a call for the sake of one; halving finds it in a few calls and keeps the others."""
     pairs = [f"A{number}USDT" for number in range(64)]

@@ -32,6 +32,9 @@ class Listed(PagedExchange):
     async def sample(self, pairs: Sequence[str]) -> Sample:
         raise NotImplementedError
 
+    def time_there(self) -> float:
+        return self._clock.now()
+
     async def page(self, pair: str, window: Window, *, slowly: bool) -> list[Row]:
         assert len(window) <= self.page_slots
         self.asked.append((window, slowly))
