@@ -58,8 +58,9 @@ def cli(context: click.Context, config: Path | None, store: str | None) -> None:
     Exit codes: 0 done, 1 failed in part or not answered, 2 what was typed or set is wrong, 3 the store, or the cluster,
     is out of reach.
     """
-    context.obj = Context(config, store)
-    if os.environ.get("NO_COLOR"):  # https://no-color.org
+    dumb = os.environ.get("TERM") == "dumb"
+    context.obj = Context(config, store, rewrites=sys.stdout.isatty() and not dumb)
+    if os.environ.get("NO_COLOR") or dumb:  # https://no-color.org
         context.color = False
 
 

@@ -14,6 +14,7 @@ import click
 
 from services.command_line.arguments import DURATION
 from services.command_line.connecting import credentials
+from services.command_line.context import Context, pass_context
 from services.command_line.helping import Command, Group
 from services.command_line.options import (
     alerts_option,
@@ -80,7 +81,9 @@ def _narrowed(*, severity: str | None, episodes: bool) -> dict[str, Any]:
 @click.option("--cursor", help="Go on after a line that had this cursor (--output json).")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", help="A line an event, or JSON lines.")
 @alerts_option
+@pass_context
 def watch(
+    context: Context,
     rules: tuple[str, ...],
     metrics: tuple[str, ...],
     severity: str | None,
@@ -98,7 +101,7 @@ def watch(
     """
     from services.command_line.printing_alerts import JsonPrinter, LinePrinter
 
-    printer = LinePrinter(alerts) if output == "table" else JsonPrinter()
+    printer = LinePrinter(alerts, rewrites=context.rewrites) if output == "table" else JsonPrinter()
 
     async def show(client: tickwatch.AlertClient) -> None:
         stream = client.watch_breaches(

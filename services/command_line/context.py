@@ -1,4 +1,4 @@
-"""What commands are given beside their own arguments: the settings, read only when somebody needs them."""
+"""What commands are given beside their own arguments: the settings, read when somebody needs them, and the terminal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """What every command can ask for: the settings, read only when they are needed."""
+    """What every command can ask for: the settings, read only when they are needed, and what the terminal can do."""
 
-    def __init__(self, config: Path | None, store: str | None) -> None:
+    def __init__(self, config: Path | None, store: str | None, *, rewrites: bool = False) -> None:
         self._config = config
         self._store = store
+        self.rewrites = rewrites
+        """Whether standard output is a terminal on which a line can be written over."""
 
     def settings(self) -> Settings:
         """Read the settings, the command line's flags on top."""

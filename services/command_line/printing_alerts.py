@@ -6,7 +6,6 @@ It takes what the Python client yields and writes to standard output; JSON has t
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -22,11 +21,11 @@ _CLEAR_LINE = "\r\x1b[2K"
 
 
 class LinePrinter:
-    """One line an event; on a terminal a last line that says how far rules have been evaluated."""
+    """One line an event; where lines can be written over, a last one that says how far rules have been evaluated."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, rewrites: bool) -> None:
         self._address = address
-        self._live = sys.stdout.isatty()
+        self._live = rewrites
         self._pulse_shown = False
 
     def show(self, item: tickwatch.Snapshot | tickwatch.Event | tickwatch.Bookmark) -> None:
@@ -47,7 +46,7 @@ class LinePrinter:
     def retry(self, error: tickwatch.Error, pause_seconds: float) -> None:
         """Tell of a break on standard error."""
         self._clear()
-        click.echo(f"interrupted: {error.problem}; going on in {pause_seconds:.0f} s", err=True)
+        click.echo(f"interrupted: {error.problem}; going on in {pause_seconds:.1f} s", err=True)
 
     def close(self) -> None:
         """Leave the terminal tidy."""
@@ -98,7 +97,7 @@ class JsonPrinter:
 
     def retry(self, error: tickwatch.Error, pause_seconds: float) -> None:
         """Tell of a break on standard error."""
-        click.echo(f"interrupted: {error.problem}; going on in {pause_seconds:.0f} s", err=True)
+        click.echo(f"interrupted: {error.problem}; going on in {pause_seconds:.1f} s", err=True)
 
     def close(self) -> None:
         """Nothing is held."""

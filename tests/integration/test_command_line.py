@@ -94,9 +94,11 @@ def test_no_answer_waits_for_numpy(market, output):
         assert {"numpy", "rich"}.isdisjoint(imported)
 
 
-@pytest.mark.parametrize(("settings", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+@pytest.mark.parametrize(
+    ("settings", "coloured"), [({"TERM": "xterm"}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
 def test_a_terminal_has_colours_unless_it_wants_none(market, settings, coloured):
-    """On a terminal names are bold and changes coloured, unless NO_COLOR is set; the words are the same."""
+    """On a terminal names are bold and changes coloured, unless NO_COLOR is set or TERM is dumb; the words stay."""
     plain = ask(market, "list").splitlines()
     ours, theirs = pty.openpty()
     command = [commands.PYTHON, "-m", "services.cli", "list", "--server", market.address]

@@ -49,11 +49,11 @@ async def ask(service, *words: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def watching(service, *words: str, output=subprocess.PIPE):
+async def watching(service, *words: str, output=subprocess.PIPE, terminal="xterm"):
     """Run `watch` until the context ends; then Ctrl-C has to end it with exit code 0."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-u", "-m", "services.cli", "watch", "--alerts", service.server.address, *words),
-        env=commands.environment({"TERM": "xterm"}),
+        env=commands.environment({"TERM": terminal}),
         stdout=output,
         stderr=subprocess.PIPE,
     )
@@ -119,6 +119,27 @@ async def test_watch_prints_json_lines(store, writer):
     assert bookmark["bookmark"] == {"evaluated_time": "2026-11-24T06:00:00Z"}
     assert event["event"] == event_document(first)
     assert resumed["event"] == event_document(second)
+
+
+async def test_watch_writes_no_signs_to_a_terminal_that_has_none(store, writer):
+    """TERM=dumb gets whole lines alone, without colours and without a line that is written over."""
+    ours, theirs = pty.openpty()
+    seen = ""
+    try:
+        async with (
+            serve(store, watch_times=WatchTimes(bookmark_seconds=0.02)) as service,
+            watching(service, output=theirs, terminal="dumb"),
+        ):
+            writer.append(breach("SIM:AAA", severity=Severity.CRITICAL), evaluated=LAST + 1)
+            async with asyncio.timeout(60):
+                while "SIM:AAA" not in seen:
+                    seen += (await asyncio.to_thread(os.read, ours, 65536)).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+    assert "\x1b" not in seen
+    assert "evaluated up to" not in seen
 
 
 async def test_watch_on_a_terminal_has_colours_and_a_pulse(store, writer):
