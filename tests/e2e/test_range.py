@@ -84,6 +84,19 @@ async def test_an_address_that_cannot_be_read_opens_the_first_of_the_ranking(vie
         await expect(viewer.text("#notice")).to_be_hidden()
 
 
+async def test_the_link_to_the_ranking_changes_nothing_that_is_shown(viewer: Viewer):
+    """The page's own link past the bar moves the focus; what is drawn stays."""
+    async with open_desk(await simulated_day(Slot(newest_slot() + 1))) as desk:
+        await viewer.open(f"{desk.url}/#SIM:ETHUSD/price/6h")
+        await viewer.settled("SIM:ETHUSD")
+        await viewer.text(".skip").focus()
+        await viewer.page.keyboard.press("Enter")
+        await viewer.page.wait_for_timeout(1_000)
+
+        await viewer.settled("SIM:ETHUSD")
+        await expect(viewer.page.locator("#spans [aria-checked=true]")).to_have_text("6 h")
+
+
 async def test_a_breach_outside_the_zoom_is_brought_into_sight(viewer: Viewer):
     """Who zoomed to the morning and clicks a breach of the evening sees the evening."""
     day = flat_day(Slot(await room_in_the_minute(40) + 1), [BTC])
@@ -100,9 +113,9 @@ async def test_a_breach_outside_the_zoom_is_brought_into_sight(viewer: Viewer):
 
 
 async def test_what_the_day_has_left_behind_is_not_on_the_chart(viewer: Viewer):
-    """A breach of yesterday says so in the feed, and the chart's marks are those of the day it shows."""
-    end = Slot(await room_in_the_minute(40) + 1)
-    day = flat_day(end, [BTC], slots=1700)
+    """A breach of yesterday says so in the feed, where its evidence can be had; marks are those of the day shown."""
+    last = await room_in_the_minute(45)
+    day = flat_day(last, [BTC], slots=1700)
     values = day.values[Series(BTC, Measure.PRICE)]
     values[[100, 1600]] = 500.0  # 26 hours ago, and an hour and a half
     async with open_desk(day, evaluated=1700) as desk:
@@ -116,6 +129,9 @@ async def test_what_the_day_has_left_behind_is_not_on_the_chart(viewer: Viewer):
         await expect(rows.nth(1).locator("time")).to_have_text(re.compile(r"^\d+ [A-Z][a-z]+ \d\d:\d\d$"))
         await rows.nth(1).locator("button").click()
         await expect(viewer.text("#evidence")).to_contain_text("500.000")
+        desk.write_value(BTC, Measure.PRICE, last, 450.0)
+        await expect(rows).to_have_count(3)
+        await expect(viewer.text("#evidence")).to_be_visible()
 
 
 async def test_a_clock_that_is_wrong_makes_no_silence(viewer: Viewer):

@@ -356,9 +356,14 @@ export class Chart {
     // The same event may have come anew, as another object.
     const same = this.#shown && this.#all.find(({ id }) => id === this.#shown.id);
     if (same) this.#shown = same;
-    else this.#hide();
+    else if (!this.#isOld(this.#shown)) this.#hide();
     this.#describe();
     this.#plot?.redraw(false);
+  }
+
+  // From before the day that is shown: it has evidence, and no mark.
+  #isOld(event) {
+    return Boolean(event && this.#series && event.time < this.#series.start);
   }
 
   get #all() {

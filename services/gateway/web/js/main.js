@@ -173,8 +173,9 @@ function start() {
   notice();
 }
 
+// Not where the page's own link past the bar was followed.
 addEventListener("hashchange", () => {
-  if (market.metrics.size) start();
+  if (market.metrics.size && address.read()) start();
 });
 
 for (const type of ["metrics", "rankings"]) {
