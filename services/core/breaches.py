@@ -64,12 +64,12 @@ class Subject:
     @property
     def key(self) -> str:
         """What ids and orders are made of: exchange|metric|measure."""
-        return f"{self.exchange}|{self.metric}|{self.measure.value if self.measure else ''}"
+        return f"{self.exchange}|{self.metric}|{self.measure or ''}"
 
     @property
     def name(self) -> str:
         """For people: KRAKEN:BTCUSD price, or KRAKEN."""
-        return f"{self.metric} {self.measure.value}" if self.measure else self.metric or self.exchange
+        return f"{self.metric} {self.measure}" if self.measure else self.metric or self.exchange
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ Pure. An event's text depends on the rule and the evidence alone, so that it is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
+
 from services.alerter.evaluation.messages import message_of
 from services.alerter.evaluation.states import KINDS, REASONS, EventColumns, State
 from services.core.breach_documents import OpenEpisode
@@ -97,6 +100,12 @@ def removal_event(episode: OpenEpisode, slot: int) -> Event:
 def event_order(event: Event) -> tuple[int, str, str, int]:
     """Return what events of one evaluation are ordered by: slot, rule, subject, kind."""
     return (event.slot, event.rule, event.subject.key, _KIND_ORDER[event.kind])
+
+
+def merged(by_rule: Sequence[Sequence[Event]]) -> list[Event]:
+    """Return the events of several rules, of each in their order, in the order of all."""
+    some = [events for events in by_rule if events]
+    return list(some[0]) if len(some) == 1 else sorted(chain.from_iterable(some), key=event_order)
 
 
 def _tell(rule: Rule, event: Event) -> None:

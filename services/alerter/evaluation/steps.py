@@ -158,9 +158,11 @@ def step(state: State, block: Block, through: int | Slots, rule: Rule) -> tuple[
             if before == last:
                 continue
             block.check(before + 1 - lookback(rule), last + 1, f"evaluating {rule.name}")
-            evaluated = rows.take(which)
+            every = len(which) == len(reach)  # live as good as always: then nothing need be copied
+            evaluated = rows if every else rows.take(which)
             found = _evaluate(rule, state, Stretch(block, which, before + 1, last + 1), evaluated)
-            rows.put(which, evaluated)
+            if not every:
+                rows.put(which, evaluated)
             parts += [dataclasses.replace(part, subjects=which[part.subjects]) for part in found if len(part)]
     after = dataclasses.replace(state, evaluated=reach, rows=rows)
     return after, EventColumns.joined(parts)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.alerter.evaluation.events import event_order, removal_event, to_events
+from services.alerter.evaluation.events import event_order, merged, removal_event, to_events
 from services.alerter.evaluation.states import STALE_SLOTS
 from services.alerter.evaluation.steps import Block, State, history, open_episodes, restore, step
 from services.alerter.live.recent import Recent
@@ -263,17 +263,17 @@ class Evaluator:
         closed = np.minimum(self._of_exchanges(self._closed), limit)
         through = np.maximum(np.minimum(np.maximum(closed, self._newest), limit), self._reached)
         self._recent.advance(int(max(through.max(initial=-1), closed.max(initial=-1))) + 1)
-        events: list[Event] = []
+        by_rule: list[list[Event]] = []
         for watched in self._watched.values():
             missing = isinstance(watched.rule.condition, Missing)
             block = Block(self._recent.start, self._recent.values, watched.rows)
             reach = (closed if missing else through)[watched.rows]
             watched.state, found = step(watched.state, block, reach, watched.rule)
-            events += to_events(found, watched.state, watched.rule)
+            by_rule.append(to_events(found, watched.state, watched.rule))
         self._reached = through
         self._done = {exchange: min(slot, limit) for exchange, slot in self._closed.items()}
         self._evaluated = max(self._evaluated, self.evaluated)
-        return sorted(events, key=event_order)
+        return merged(by_rule)
 
     @property
     def finished(self) -> bool:
