@@ -1,8 +1,8 @@
 """How restless a metric was: sample statistics of many rows at once, and competition ranks.
 
 Pure arithmetic on dense rows; it knows neither where rows come from nor who asks. Rows come in blocks that should fit a
-processor's cache, and one scratch block is used for all of them: the passes over a day of ten thousand metrics cost
-memory bandwidth and page faults, not arithmetic.
+processor's cache, and are worked on where they lie: the passes over a day of ten thousand metrics cost memory bandwidth
+and page faults, not arithmetic.
 """
 
 from __future__ import annotations
@@ -57,19 +57,15 @@ def disperse(blocks: Iterable[Floats], statistic: Statistic = Statistic.STDDEV) 
     The standard deviation is that of the row's points about their mean, over n - 1. The coefficient of variation is it
     over the magnitude of the mean. The log-return deviation is that of ln(point / point before it) over the points
     above zero, however far apart, so that it needs three of them. What overflows a float64 is not defined. The blocks
-    are left as they are.
+    are the caller's own, and hold nothing of use afterwards.
     """
     values, counts = [np.empty(0)], [np.empty(0, np.int64)]
-    scratch = np.empty(0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for rows in blocks:
-            if scratch.size < rows.size:
-                scratch = np.empty(rows.size)
-            work = scratch[: rows.size].reshape(rows.shape)
             if statistic is Statistic.LOG_RETURN_STDDEV:
-                deviations, count = _log_returns(rows, work)
+                deviations, count = _log_returns(rows)
             else:
-                deviations, means, count = _deviations(rows, work)
+                deviations, means, count = _deviations(rows)
                 if statistic is Statistic.COEFFICIENT_OF_VARIATION:
                     deviations = deviations / np.abs(means)
             deviations[~np.isfinite(deviations)] = np.nan
@@ -78,43 +74,46 @@ def disperse(blocks: Iterable[Floats], statistic: Statistic = Statistic.STDDEV) 
     return Dispersion(np.concatenate(values), np.concatenate(counts))
 
 
-def _deviations(rows: Floats, work: Floats) -> tuple[Floats, Floats, Counts]:
-    """Return deviation, mean and count of each row; `work` is room for as many values."""
+def _deviations(rows: Floats) -> tuple[Floats, Floats, Counts]:
+    """Return deviation, mean and count of each row; the rows become their distances from their first points."""
     if not rows.size:
         nothing = np.full(len(rows), np.nan)
         return nothing, nothing, np.zeros(len(rows), np.int64)
     counts = np.full(len(rows), rows.shape[1])
     first = rows[:, 0].copy()
+    late = np.flatnonzero(np.isnan(first))
+    if len(late):
+        first[late] = rows[late, (~np.isnan(rows[late])).argmax(axis=1)]
     # Shifted by its first point, a constant row deviates by exactly zero, and a small deviation of large values loses
     # nothing.
-    np.subtract(rows, first[:, None], out=work)
-    sums = work.sum(axis=1)
+    np.subtract(rows, first[:, None], out=rows)
+    sums = rows.sum(axis=1)
     holed = np.flatnonzero(np.isnan(sums))
+    holes = np.isnan(rows[holed])
     if len(holed):
-        present = ~np.isnan(rows[holed])
-        counts[holed] = present.sum(axis=1)
-        first[holed] = rows[holed, present.argmax(axis=1)]
-        work[holed] = np.where(present, rows[holed] - first[holed, None], 0.0)
-        sums[holed] = work[holed].sum(axis=1)
+        counts[holed] -= holes.sum(axis=1)
+        rows[holed] = np.where(holes, 0.0, rows[holed])
+        sums[holed] = rows[holed].sum(axis=1)
     shifts = sums / counts
     of_shift = sums * shifts
-    squares = np.einsum("ij,ij->i", work, work) - of_shift
+    squares = np.vecdot(rows, rows) - of_shift
     lost = np.flatnonzero(~(squares >= _LEAST_SHARE * of_shift))
     if len(lost):
-        away = np.where(np.isnan(rows[lost]), 0.0, work[lost] - shifts[lost, None])
-        squares[lost] = np.einsum("ij,ij->i", away, away)
+        away = rows[lost] - shifts[lost, None]
+        _, of_lost, of_holed = np.intersect1d(lost, holed, assume_unique=True, return_indices=True)
+        away[of_lost] = np.where(holes[of_holed], 0.0, away[of_lost])
+        squares[lost] = np.vecdot(away, away)
     deviations = np.sqrt(squares / (counts - 1))
     deviations[counts < 2] = np.nan  # noqa: PLR2004 - a deviation needs two points
     return deviations, first + shifts, counts
 
 
-def _log_returns(rows: Floats, work: Floats) -> tuple[Floats, Counts]:
+def _log_returns(rows: Floats) -> tuple[Floats, Counts]:
     positive = rows > 0
     counts = positive.sum(axis=1)
     if rows.size and positive.all():
-        np.log(rows, out=work)
-        returns = work[:, 1:] - work[:, :-1]
-        return _deviations(returns, work[:, 1:])[0], counts
+        np.log(rows, out=rows)
+        return _deviations(rows[:, 1:] - rows[:, :-1])[0], counts
     # Points that are not there bring the others together: row after row without gaps, returns across rows left out.
     owners = np.repeat(np.arange(len(rows)), counts)
     within = owners[1:] == owners[:-1]

@@ -235,7 +235,7 @@ class Querying:
             ]
         return _Board(
             window,
-            tuple(names[row] for row in rows.tolist()),
+            tuple(map(names.__getitem__, rows.tolist())),
             places.ranks.tolist(),
             whole.values[rows].tolist(),
             whole.counts[rows].tolist(),

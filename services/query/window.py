@@ -181,7 +181,7 @@ class HotWindow:
             return self._tables[measure].by_name
 
     def scan(self, measure: Measure, window: Window) -> Iterator[Floats]:
-        """Walk all rows of a measure, some at a time: values of shape (rows, slots), good until the next step."""
+        """Walk all rows of a measure, some at a time: values of shape (rows, slots), yours until the next step."""
         buffer = np.empty((_SCAN_ROWS, len(window)))
         for block in list(self._tables[measure].blocks):
             for start in range(0, block.used, _SCAN_ROWS):
