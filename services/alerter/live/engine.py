@@ -38,7 +38,7 @@ _LONGEST_PAUSE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
-class _Course:
+class _Memory:
     """What is in memory while evaluation goes on: what the log and the store say, up to `mark`."""
 
     evaluator: Evaluator
@@ -81,7 +81,7 @@ class Engine:
         self._grace = grace_seconds
         self._pieces = Pieces(self._may_write)
         self._journal = Journal(log, metrics=metrics, silenced=silenced, on_append=on_append, may_write=self._may_write)
-        self._course: _Course | None = None
+        self._memory: _Memory | None = None
         """None where evaluation has to begin, at first or again."""
         self._failures = 0
         self._polling = Polling(
@@ -98,7 +98,7 @@ class Engine:
     def stop(self) -> None:
         """End the thread; returns when it has ended, at most one piece of a step later."""
         self._polling.stop()
-        self._course = None
+        self._memory = None
 
     @property
     def behind_seconds(self) -> float:
@@ -111,17 +111,17 @@ class Engine:
     def step(self) -> bool:
         """Evaluate once whatever is new; return whether that could be done. Never raises."""
         try:
-            self._poll(self._course or self._begin())
+            self._poll(self._memory or self._begin())
         except BrokenOffError:
-            self._course = None
+            self._memory = None
             return False
         except LogMovedError as error:
-            self._course = None
+            self._memory = None
             if not self._may_write():
                 return False
             self._failed(f"{error}: going on from what the log says")
         except (CursorExpiredError, InvalidCursorError) as error:
-            self._course = None
+            self._memory = None
             self._failed(f"the store cannot continue from where it was read ({error}): reading it anew")
         except StoreError as error:
             # A reading that failed has changed nothing of what is in memory; what else fails, drops it itself.
@@ -129,7 +129,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - see below; it is logged
             # A defect in a batch must not end the thread silently: it shows in the health and the log.
             _log.exception("evaluation failed")
-            self._course = None
+            self._memory = None
             self._failed(str(error))
         else:
             self._failures = 0
@@ -144,48 +144,48 @@ class Engine:
     def _may_write(self) -> bool:
         return self._leads() and not self._polling.stopping
 
-    def _begin(self) -> _Course:
+    def _begin(self) -> _Memory:
         """Begin where the log says, and catch up; only with all of that done is there something to go on with."""
-        self._course = None
+        self._memory = None
         rules = self._rules.refresh()
         complete = last_complete_slot(self._clock.now())
         found = begin(self._reader, self._journal, rules, complete, metrics=self._metrics, pieces=self._pieces)
         owed = Owed(found.evaluator, self._reader, self._clock, self._pieces)
-        course = _Course(found.evaluator, found.early, owed, found.mark, found.settled)
-        self._append(course, found.events)
-        self._owe(course, found.evaluator.evaluated_of(found.missed))
-        self._pay(course)
-        self._catch_up(course, found.to_read, last_complete_slot(self._clock.now() - self._grace))
-        self._course = course
-        return course
+        memory = _Memory(found.evaluator, found.early, owed, found.mark, found.settled)
+        self._append(memory, found.events)
+        self._owe(memory, found.evaluator.evaluated_of(found.missed))
+        self._pay(memory)
+        self._catch_up(memory, found.to_read, last_complete_slot(self._clock.now() - self._grace))
+        self._memory = memory
+        return memory
 
-    def _catch_up(self, course: _Course, window: Window, waited: int) -> None:
+    def _catch_up(self, memory: _Memory, window: Window, waited: int) -> None:
         """Evaluate what has been read, and the window after it, a piece at a time so that a day takes little memory."""
         for part in self._pieces.of(window.start, window.end):
-            course.evaluator.close(part.start - 1, min(part.start - 1, waited), {})
-            self._advance(course)
-            course.evaluator.take(points_of(self._reader.read_window(part)))
+            memory.evaluator.close(part.start - 1, min(part.start - 1, waited), {})
+            self._advance(memory)
+            memory.evaluator.take(points_of(self._reader.read_window(part)))
 
-    def _poll(self, course: _Course) -> None:
+    def _poll(self, memory: _Memory) -> None:
         """Evaluate what has been written since the last time, and the slots that have ended meanwhile."""
         now = self._clock.now()
         complete = last_complete_slot(now)
-        evaluated = course.evaluator.evaluated
+        evaluated = memory.evaluator.evaluated
         if is_ahead(self._reader, evaluated, complete) or complete - evaluated > PIECE_SLOTS:  # a machine that slept
-            course = self._begin()
+            memory = self._begin()
         self._pieces.go_on()
-        evaluator = course.evaluator
+        evaluator = memory.evaluator
         # The runs' records follow their points: read in this order, a slot is never closed before its points are in.
         runs = self._newest_runs() if evaluator.evaluated < complete else {}
-        changes = self._reader.read_since(course.mark)
-        late = evaluator.take(course.early.due(changes.points, complete + 1 + AHEAD_SLOTS))
+        changes = self._reader.read_since(memory.mark)
+        late = evaluator.take(memory.early.due(changes.points, complete + 1 + AHEAD_SLOTS))
         removed = evaluator.adopt(*self._rules_in_force())
         evaluator.close(complete, last_complete_slot(now - self._grace), runs)
-        self._append(course, removed)
-        self._advance(course)
-        course.mark = changes.mark
-        self._owe(course, late)
-        self._pay(course)
+        self._append(memory, removed)
+        self._advance(memory)
+        memory.mark = changes.mark
+        self._owe(memory, late)
+        self._pay(memory)
         self._journal.forget(complete)
         self._metrics.behind_seconds.set(self.behind_seconds)
 
@@ -201,29 +201,29 @@ class Engine:
         self._metrics.rules_loaded.set(0 if rules.error else 1)
         return rules.rules, rules.expected
 
-    def _advance(self, course: _Course) -> None:
+    def _advance(self, memory: _Memory) -> None:
         """Evaluate what can be, and append what that finds piece by piece."""
         while True:
-            self._append(course, course.evaluator.advance(PIECE_SLOTS))
-            if course.evaluator.finished:
+            self._append(memory, memory.evaluator.advance(PIECE_SLOTS))
+            if memory.evaluator.finished:
                 break
             self._pieces.go_on()
 
-    def _owe(self, course: _Course, late: Late) -> None:
+    def _owe(self, memory: _Memory, late: Late) -> None:
         """Note that what late points touch is to be evaluated again."""
         self._metrics.late_points.inc(len(late))
-        course.owed.note(late, Slot(last_complete_slot(self._clock.now()) - CATCH_UP_SLOTS))
+        memory.owed.note(late, Slot(last_complete_slot(self._clock.now()) - CATCH_UP_SLOTS))
 
-    def _pay(self, course: _Course) -> None:
+    def _pay(self, memory: _Memory) -> None:
         """Evaluate again what is owed, as far as there is time."""
-        course.owed.pay(self._journal.logged, lambda events: self._append(course, events))
-        if not course.owed:
-            course.settled = course.mark
+        memory.owed.pay(self._journal.logged, lambda events: self._append(memory, events))
+        if not memory.owed:
+            memory.settled = memory.mark
 
-    def _append(self, course: _Course, events: Sequence[Event]) -> None:
+    def _append(self, memory: _Memory, events: Sequence[Event]) -> None:
         """Append events and checkpoint; where that fails nobody knows what is in the log, so evaluation begins anew."""
         try:
-            self._journal.append(events, course.evaluator.state(course.settled))
+            self._journal.append(events, memory.evaluator.state(memory.settled))
         except Exception:
-            self._course = None
+            self._memory = None
             raise

@@ -138,10 +138,10 @@ def test_late_points_make_no_objects() -> None:
     """A day of a market at once: sorting an object a point would keep the thread that renews the lease from running."""
     live = filled_in()
     live.step()
-    course = live.engine._course
-    assert course is not None
-    evaluator = course.evaluator
-    points = live.store.read_since(course.mark).points
+    memory = live.engine._memory
+    assert memory is not None
+    evaluator = memory.evaluator
+    points = live.store.read_since(memory.mark).points
     assert not len(points)
     count = 100_000
     every = Points(
@@ -204,15 +204,15 @@ def test_new_slots_do_not_wait_for_a_past_that_is_filled_in(monkeypatch: pytest.
 
     live.log.inner = _With(live.store.breach_log, append=slow)
     steps = behind = 0.0
-    course = None
-    while course is None or course.owed:
+    memory = None
+    while memory is None or memory.owed:
         live.step()
-        course = live.engine._course
-        assert course is not None
+        memory = live.engine._memory
+        assert memory is not None
         steps += 1
         behind = max(behind, live.engine.behind_seconds)
-        if course.owed:
-            assert live.state.mark != course.mark, "who takes over would not read again what is owed"
+        if memory.owed:
+            assert live.state.mark != memory.mark, "who takes over would not read again what is owed"
 
     assert steps > 2, "it was no long past"
     assert behind < 180, "it would have been taken for not ready"
