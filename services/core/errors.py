@@ -218,7 +218,8 @@ class AddressNotFoundError(TickwatchError):
     """Nothing is served at this path."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"there is nothing at {path!r}; /openapi.json lists what there is")
+        hint = "no address ends with /" if path.endswith("/") else "/openapi.json lists what there is"
+        super().__init__(f"there is nothing at {path!r}; {hint}")
         self.path = path
 
 

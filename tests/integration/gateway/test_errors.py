@@ -162,6 +162,18 @@ async def test_refusals_say_what_would_be_right(address: str, field: str, messag
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, f"{field}: {message}")
 
 
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [("/v1/metrics/", "no address ends with /"), ("/v1/nowhere", "/openapi.json lists what there is")],
+)
+async def test_an_address_that_is_none_says_how_they_look(address: str, hint: str) -> None:
+    """A slash too many is the most likely reason, and easily overlooked."""
+    async with serve(make_store(make_market(["SIM:AAA"]))) as gateway:
+        answer = await gateway.http.get(address)
+
+    assert answer.json()["error"]["message"] == f"there is nothing at {address!r}; {hint}"
+
+
 async def test_a_body_that_is_too_large() -> None:
     """What could fill the memory is refused, with a length and without."""
 
