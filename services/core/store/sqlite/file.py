@@ -17,7 +17,7 @@ from services.core.errors import StoreRefusedError, StoreUnavailableError
 from services.core.store.sqlite.schema import migrate, transaction
 
 _WRITER_CACHE_KIBIBYTES = 65_536
-_READER_CACHE_KIBIBYTES = 4096
+_READER_CACHE_KIBIBYTES = 2048
 """A load comes back to the same pages, a reader walks over them once; and readers are as many as threads."""
 
 _WAITABLE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
