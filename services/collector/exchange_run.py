@@ -48,8 +48,7 @@ _SAMPLED = (Measure.PRICE, Measure.VOLUME_1M)
 _DERIVED = (Measure.VOLUME, Measure.CHANGE_ABSOLUTE, Measure.CHANGE_PERCENTAGE)
 _CONFIRMED_SLOTS = 60
 _VALUES_AT_ONCE = 2_000_000
-"""How many values are asked for at once: an answer takes many times its values' memory until it is in the ledgers.
-InfluxDB answers five questions of a thousand metrics as fast as one of all; fifteen take it longer."""
+"""More are asked for a measure at a time: an answer takes many times its values' memory on its way to the ledgers."""
 _LAG_SECONDS = 2.0
 _LAG_TRIES = 2
 
@@ -70,12 +69,12 @@ def read_ledgers(reader: MetricReader, market: Market, window: Window) -> dict[s
             for ledger, measure in itertools.product(ledgers.values(), measures):
                 ledger.add_stored(measure, reader.read_series(Series(ledger.metric, measure), part))
             continue
-        length = max(_CONFIRMED_SLOTS, _VALUES_AT_ONCE // (len(pairs) * len(measures)))
-        for start in range(part.start, part.end, length):
-            columns = reader.read_window(Window(Slot(start), Slot(min(start + length, part.end))), measures)
+        at_once = max(1, _VALUES_AT_ONCE // (len(pairs) * len(part)))
+        for first in range(0, len(measures), at_once):
+            columns = reader.read_window(part, measures[first : first + at_once])
             for row, series in enumerate(columns.series):
                 if series.metric in pairs:
-                    own = SeriesColumns(columns.window, columns.values[row], columns.qualities[row])
+                    own = SeriesColumns(part, columns.values[row], columns.qualities[row])
                     ledgers[pairs[series.metric]].add_stored(series.measure, own)
     return ledgers
 
