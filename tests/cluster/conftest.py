@@ -19,7 +19,7 @@ from tests.support.release import Release, documented, image_values
 from tests.support.secured_release import SecuredRelease
 
 MOST_SECONDS = 420
-"""Of a test's set-up, of the test, and of its tear-down. On a quiet node none takes a third of it."""
+"""Of a test's set-up, of the test, and of its tear-down. On a quiet node none takes half of it."""
 
 _AGAIN_SECONDS = 15
 """What fails by then may wait for something else on its way out, which is broken off as well."""
