@@ -47,8 +47,7 @@ class BinanceExchange(PagedExchange):
     page_slots = 1000
 
     def __init__(self, options: ExchangeOptions, clock: Clock, client: httpx.AsyncClient | None = None) -> None:
-        super().__init__(clock)
-        self._api = JsonApi(
+        api = JsonApi(
             NAME,
             options.base_url or PUBLIC_URL,
             options,
@@ -57,9 +56,7 @@ class BinanceExchange(PagedExchange):
             gap_fill_seconds=_GAP_FILL_SECONDS,
             calls_per_second=_CALLS_PER_SECOND,
         )
-
-    async def close(self) -> None:
-        await self._api.close()
+        super().__init__(api, clock)
 
     async def sample(self, pairs: Sequence[str]) -> Sample:
         """Tickers in calls of up to 100 pairs; one that an unknown pair spoils is made again in halves."""
@@ -68,9 +65,6 @@ class BinanceExchange(PagedExchange):
         chunks = [pairs[i : i + _CHUNK] for i in range(0, len(pairs), _CHUNK)]
         await asyncio.gather(*(self._sample(chunk, tickers, failures) for chunk in chunks))
         return Sample(tickers, failures)
-
-    def time_there(self) -> float:
-        return self._api.time_there()
 
     async def page(self, pair: str, window: Window, *, slowly: bool) -> list[Row]:
         def read(body: Any) -> list[Row]:  # noqa: ANN401  JSON

@@ -49,8 +49,7 @@ class CoinbaseExchange(PagedExchange):
     quiet_slots = 60
 
     def __init__(self, options: ExchangeOptions, clock: Clock, client: httpx.AsyncClient | None = None) -> None:
-        super().__init__(clock)
-        self._api = JsonApi(
+        api = JsonApi(
             NAME,
             options.base_url or PUBLIC_URL,
             options,
@@ -59,12 +58,10 @@ class CoinbaseExchange(PagedExchange):
             gap_fill_seconds=_GAP_FILL_SECONDS,
             calls_per_second=_CALLS_PER_SECOND,
         )
+        super().__init__(api, clock)
         self._products: Mapping[str, str] = {}
         self._known_until = 0.0
         self._learning = asyncio.Lock()
-
-    async def close(self) -> None:
-        await self._api.close()
 
     async def sample(self, pairs: Sequence[str]) -> Sample:
         """A call a pair, as there is none for several."""
@@ -79,9 +76,6 @@ class CoinbaseExchange(PagedExchange):
 
         await asyncio.gather(*map(add, pairs))
         return Sample(tickers, failures)
-
-    def time_there(self) -> float:
-        return self._api.time_there()
 
     async def page(self, pair: str, window: Window, *, slowly: bool) -> list[Row]:
         # Both ends are within what is answered, so that the last is the begin of the last minute.

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
 from services.collector.exchanges.base import Candles, Exchange
+from services.collector.exchanges.calling import JsonApi
 from services.collector.exchanges.reading import Numbers
 from services.core.clock import Clock
 from services.core.model import SLOT_SECONDS, Slot, Window, slot_at
@@ -45,12 +46,13 @@ class PagedExchange(Exchange):
     quiet_slots = 0
     """For how many minutes without trades, which the exchange leaves out, the close before them stands."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, api: JsonApi, clock: Clock) -> None:
+        """Take the API that `page` asks, to be closed in the end."""
+        self._api = api
         self._clock = clock
 
-    @abstractmethod
-    def time_there(self) -> float:
-        """Return the time of the newest page by the exchange's clock, in seconds since 1970."""
+    async def close(self) -> None:
+        await self._api.close()
 
     @abstractmethod
     async def page(self, pair: str, window: Window, *, slowly: bool) -> list[Row]:
@@ -83,7 +85,7 @@ class PagedExchange(Exchange):
             page = Window(Slot(start), Slot(min(start + self.page_slots, last)))
             rows += await self.page(pair, page, slowly=slowly)
         # Not by ours: where that is fast, minutes that are still to come would be taken for quiet ones.
-        complete = max(slot_at(self.time_there() - SETTLED_SECONDS), rows[-1].slot if rows else 0)
+        complete = max(slot_at(self._api.time_there() - SETTLED_SECONDS), rows[-1].slot if rows else 0)
         return self._candles(rows, Window(window.start, Slot(max(window.start, min(window.end, complete)))))
 
     def _candles(self, rows: Sequence[Row], window: Window) -> Candles:

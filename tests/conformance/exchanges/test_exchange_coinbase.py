@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import numpy as np
@@ -14,16 +14,9 @@ from services.collector.exchanges.coinbase import CoinbaseExchange
 from services.core.clock import ManualClock, SystemClock
 from services.core.model import Slot, Window, slot_time
 from tests.conformance.exchanges.exchange_suite import ExchangeSuite
-from tests.support.exchanges import RunningExchange, recorded_body, running_exchange
+from tests.support.exchanges import RunningExchange, recorded_body
 
 FAST = ExchangeOptions(calls_per_second=1000, burst=1000, retry_seconds=0.01)
-
-
-@pytest.fixture(scope="module")
-def rig() -> Iterator[RunningExchange]:
-    """One server for all tests."""
-    with running_exchange() as running:
-        yield running
 
 
 class TestCoinbaseOverHttp(ExchangeSuite):

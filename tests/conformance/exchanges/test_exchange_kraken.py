@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -13,16 +13,9 @@ from services.collector.exchanges.base import Exchange, ExchangeOptions
 from services.collector.exchanges.kraken import KrakenExchange
 from services.core.clock import ManualClock, SystemClock
 from tests.conformance.exchanges.exchange_suite import ExchangeSuite
-from tests.support.exchanges import RunningExchange, recorded_body, running_exchange
+from tests.support.exchanges import RunningExchange, recorded_body
 
 FAST = ExchangeOptions(calls_per_second=1000, burst=1000)
-
-
-@pytest.fixture(scope="module")
-def rig() -> Iterator[RunningExchange]:
-    """One server for all tests."""
-    with running_exchange() as running:
-        yield running
 
 
 class TestKrakenOverHttp(ExchangeSuite):

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from services.collector.exchanges.base import Sample
+from services.collector.exchanges.base import ExchangeOptions, Sample
+from services.collector.exchanges.calling import JsonApi
 from services.collector.exchanges.paging import REACH_SLOTS, PagedExchange, Row, in_order
 from services.collector.exchanges.reading import Numbers
 from services.core.clock import ManualClock
@@ -24,16 +25,15 @@ class Listed(PagedExchange):
     page_slots = 10
 
     def __init__(self, closes: Mapping[int, float], *, second: float = 1.0, quiet_slots: int = 0) -> None:
-        super().__init__(ManualClock(END * 60 + second))
+        clock = ManualClock(END * 60 + second)
+        never_asked = JsonApi("X", "http://x.test", ExchangeOptions(), clock, client=None, gap_fill_seconds=1.0)
+        super().__init__(never_asked, clock)
         self.quiet_slots = quiet_slots
         self.closes = closes
         self.asked: list[tuple[Window, bool]] = []
 
     async def sample(self, pairs: Sequence[str]) -> Sample:
         raise NotImplementedError
-
-    def time_there(self) -> float:
-        return self._clock.now()
 
     async def page(self, pair: str, window: Window, *, slowly: bool) -> list[Row]:
         assert len(window) <= self.page_slots
