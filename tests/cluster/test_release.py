@@ -187,7 +187,11 @@ class Upgrade(NamedTuple):
 @pytest.fixture(scope="module")
 def upgrade(release: Commands) -> Upgrade:
     """Upgrade by the documented commands, to a rule of our own in place of an image, while query is loaded."""
-    pods_before = {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
+
+    def pods(role: str) -> set[str]:
+        return {pod["metadata"]["name"] for pod in release.get("pods", "-l", role)}
+
+    queries_before, alerters_before = pods(QUERY), pods(ALERTER)
     targets = (f"dns:///{NAME}-query-headless:50051", f"{NAME}-query:50051")
     # As if the cluster had the definitions of a version without columns.
     older = json.dumps([{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns"}])
@@ -197,16 +201,13 @@ def upgrade(release: Commands) -> Upgrade:
     rules = shlex.quote(f"rules={json.dumps(RULE)}")
     script = script.replace("--set image.tag=NEW", f"--set-json {rules}")
     with under_load(release, *targets) as load, release.beginning(script) as upgrading:
-        eventually("the new rules", lambda: "rules.yaml" in release.get("configmap", NAME)[0]["data"], within=120)
+        # A port is forwarded to one pod, and ends with it.
+        eventually("the old alerters' end", lambda: not alerters_before & pods(ALERTER), within=400)
         release.kubectl("rollout", "status", f"deployment/{NAME}-alerter", "--timeout=300s")
         with release.forwarded(f"{NAME}-alerter", 50052) as address:
             breach = asyncio.run(first_breach(address))
         tested = upgrading.end()
-
-        def replaced() -> bool:
-            return not pods_before & {pod["metadata"]["name"] for pod in release.get("pods", "-l", QUERY)}
-
-        eventually("the old pods' end", replaced, within=120)
+        eventually("the old pods' end", lambda: not queries_before & pods(QUERY), within=120)
         # Whoever still hears of new slots has gone on at a new pod, since no other is left.
         heard = load.slots()
         eventually(
