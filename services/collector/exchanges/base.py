@@ -107,6 +107,10 @@ class Candles:
         columns = np.array(slots, np.int64), np.array(closes, np.float64), np.array(volumes, np.float64)
         return cls(window, *columns, remark)
 
+    def by_slot(self) -> dict[Slot, float]:
+        """Return each slot's close."""
+        return {Slot(s): close for s, close in zip(self.slots.tolist(), self.closes.tolist(), strict=True)}
+
     def within(self, window: Window) -> Candles:
         """The part of these that lies in the window."""
         start = max(self.window.start, min(window.start, self.window.end))

@@ -12,10 +12,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
-
 from services.collector.exchanges.base import ExchangeOptions, Sample, Ticker
-from services.collector.exchanges.calling import JsonApi, about
+from services.collector.exchanges.calling import about
 from services.collector.exchanges.paging import PagedExchange, Row, in_order
 from services.collector.exchanges.reading import Numbers
 from services.core.clock import Clock
@@ -23,12 +21,9 @@ from services.core.errors import ExchangeError, ExchangeRefusedError
 from services.core.model import SLOT_SECONDS, Window
 
 NAME = "BINANCE"
-PUBLIC_URL = "https://api.binance.com"
 
 _NUMBERS = Numbers(NAME)
 _CHUNK = 100  # symbols of one call: more cost the weight of all that there are
-_CALLS_PER_SECOND = 20.0  # of klines, each of weight 2; an address has 6,000 a minute
-_GAP_FILL_SECONDS = 0.2
 _SLOT_MILLISECONDS = SLOT_SECONDS * 1000
 
 
@@ -38,25 +33,16 @@ def build(options: ExchangeOptions, clock: Clock) -> BinanceExchange:
 
 
 class BinanceExchange(PagedExchange):
-    """Binance; `client` is used as it is and left open, so that a test's transport or a shared pool fits.
+    """Binance.
 
     Its klines list minutes without trades, at the close before them; one that is not listed was an outage.
     """
 
     name = NAME
+    public_url = "https://api.binance.com"
+    calls_per_second = 20.0  # of klines, each of weight 2; an address has 6,000 a minute
+    gap_fill_seconds = 0.2
     page_slots = 1000
-
-    def __init__(self, options: ExchangeOptions, clock: Clock, client: httpx.AsyncClient | None = None) -> None:
-        api = JsonApi(
-            NAME,
-            options.base_url or PUBLIC_URL,
-            options,
-            clock,
-            client=client,
-            gap_fill_seconds=_GAP_FILL_SECONDS,
-            calls_per_second=_CALLS_PER_SECOND,
-        )
-        super().__init__(api, clock)
 
     async def sample(self, pairs: Sequence[str]) -> Sample:
         """Tickers in calls of up to 100 pairs; one that an unknown pair spoils is made again in halves."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx
 
 from services.collector.exchanges.base import ExchangeOptions, Sample, Ticker
-from services.collector.exchanges.calling import JsonApi, about
+from services.collector.exchanges.calling import about
 from services.collector.exchanges.paging import PagedExchange, Row, in_order
 from services.collector.exchanges.reading import Numbers
 from services.core.clock import Clock
@@ -21,14 +21,11 @@ from services.core.errors import ExchangeError, ExchangeRefusedError
 from services.core.model import Slot, Window, slot_time
 
 NAME = "COINBASE"
-PUBLIC_URL = "https://api.exchange.coinbase.com"
 
 T = TypeVar("T")
 
 _NUMBERS = Numbers(NAME)
 _DAY_SECONDS = 86400.0
-_CALLS_PER_SECOND = 8.0  # an address has 10, and 15 at once
-_GAP_FILL_SECONDS = 0.25
 _QUOTES = ("USDT", "USDC", "USD", "EUR", "GBP", "BTC", "ETH")
 
 
@@ -38,27 +35,21 @@ def build(options: ExchangeOptions, clock: Clock) -> CoinbaseExchange:
 
 
 class CoinbaseExchange(PagedExchange):
-    """Coinbase; `client` is used as it is and left open, so that a test's transport or a shared pool fits.
+    """Coinbase.
 
     Its candles leave out minutes without trades, so that the close before stands for those of an hour; a pair that is
     quiet for longer has no candles, whether nobody trades it or nobody can.
     """
 
     name = NAME
+    public_url = "https://api.exchange.coinbase.com"
+    calls_per_second = 8.0  # an address has 10, and 15 at once
+    gap_fill_seconds = 0.25
     page_slots = 300
     quiet_slots = 60
 
     def __init__(self, options: ExchangeOptions, clock: Clock, client: httpx.AsyncClient | None = None) -> None:
-        api = JsonApi(
-            NAME,
-            options.base_url or PUBLIC_URL,
-            options,
-            clock,
-            client=client,
-            gap_fill_seconds=_GAP_FILL_SECONDS,
-            calls_per_second=_CALLS_PER_SECOND,
-        )
-        super().__init__(api, clock)
+        super().__init__(options, clock, client)
         self._products: Mapping[str, str] = {}
         self._known_until = 0.0
         self._learning = asyncio.Lock()

@@ -98,10 +98,8 @@ class KrakenExchange(Exchange):
     async def coarse_closes(self, pair: str, window: Window) -> Mapping[Slot, float]:
         step = self._coarse_step(window.start)
         candles = await self._ohlc(pair, step, Slot(window.start - step))
-        ends = candles.slots + step - 1
-        return {
-            Slot(end): close for end, close in zip(ends.tolist(), candles.closes.tolist(), strict=True) if end in window
-        }
+        closes = ((Slot(start + step - 1), close) for start, close in candles.by_slot().items())
+        return {end: close for end, close in closes if end in window}
 
     async def older_candles(self, pair: str, window: Window) -> AsyncIterator[Candles]:
         """Page through Trades from a coarse candle's start.

@@ -26,10 +26,10 @@ class Rebuilding:
         self.next = start
         """The first minute that was not taken yet."""
         self._step = step
-        listed = dict(zip(coarse.slots.tolist(), coarse.closes.tolist(), strict=True))
+        listed = coarse.by_slot()
         first = coarse.window.start + -coarse.window.start % step
         self._down = set(range(first, coarse.window.end, step)) - listed.keys()
-        self._close: float | None = listed.get(start - step)
+        self._close: float | None = listed.get(Slot(start - step))
         self._closes: dict[int, float] = {}
         self._volumes: defaultdict[int, Decimal] = defaultdict(Decimal)
 

@@ -10,7 +10,9 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
-from services.collector.exchanges.base import Candles, Exchange
+import httpx
+
+from services.collector.exchanges.base import Candles, Exchange, ExchangeOptions
 from services.collector.exchanges.calling import JsonApi
 from services.collector.exchanges.reading import Numbers
 from services.core.clock import Clock
@@ -37,19 +39,34 @@ class Row(NamedTuple):
 
 
 class PagedExchange(Exchange):
-    """The questions about candles, answered by `page`."""
+    """The questions about candles, answered by `page`.
+
+    `client` is used as it is and left open, so that a test's transport or a shared pool fits.
+    """
 
     candle_reach = REACH_SLOTS
     coarse_minutes = 1
+    public_url: str
+    calls_per_second: float
+    """The pace of a run's calls behind its burst."""
+    gap_fill_seconds: float
+    """The least distance of a backfill's calls."""
     page_slots: int
     """How many minutes one call answers for at most."""
     quiet_slots = 0
     """For how many minutes without trades, which the exchange leaves out, the close before them stands."""
 
-    def __init__(self, api: JsonApi, clock: Clock) -> None:
-        """Take the API that `page` asks, to be closed in the end."""
-        self._api = api
+    def __init__(self, options: ExchangeOptions, clock: Clock, client: httpx.AsyncClient | None = None) -> None:
         self._clock = clock
+        self._api = JsonApi(
+            self.name,
+            options.base_url or self.public_url,
+            options,
+            clock,
+            client=client,
+            gap_fill_seconds=self.gap_fill_seconds,
+            calls_per_second=self.calls_per_second,
+        )
 
     async def close(self) -> None:
         await self._api.close()
@@ -74,8 +91,7 @@ class PagedExchange(Exchange):
 
     async def coarse_closes(self, pair: str, window: Window) -> Mapping[Slot, float]:
         """Every close of the window: no longer candle is needed where minutes are listed."""
-        candles = await self._read(pair, window, slowly=False)
-        return {Slot(s): close for s, close in zip(candles.slots.tolist(), candles.closes.tolist(), strict=True)}
+        return (await self._read(pair, window, slowly=False)).by_slot()
 
     async def _read(self, pair: str, window: Window, *, slowly: bool) -> Candles:
         """Read the window page by page, and the minute behind it, which shows that its last one is complete."""

@@ -68,8 +68,7 @@ class SimulatedExchange(Exchange):
             yield await self.candles(pair, Window(Slot(start), Slot(min(start + DAY_SLOTS, window.end))))
 
     async def coarse_closes(self, pair: str, window: Window) -> Mapping[Slot, float]:
-        candles = await self.candles(pair, window)
-        return {Slot(s): close for s, close in zip(candles.slots.tolist(), candles.closes.tolist(), strict=True)}
+        return (await self.candles(pair, window)).by_slot()
 
     def _candles(self, pair: str, window: Window) -> Candles:
         if not re.fullmatch(r"[A-Z0-9]{1,12}USD", pair):

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from services.collector.exchanges.base import ExchangeOptions, Sample
-from services.collector.exchanges.calling import JsonApi
 from services.collector.exchanges.paging import REACH_SLOTS, PagedExchange, Row, in_order
 from services.collector.exchanges.reading import Numbers
 from services.core.clock import ManualClock
@@ -22,12 +21,12 @@ class Listed(PagedExchange):
     """An exchange that lists these closes, each with a volume of 1, ten a page."""
 
     name = "X"
+    public_url = "http://x.test"
+    calls_per_second = gap_fill_seconds = 1.0
     page_slots = 10
 
     def __init__(self, closes: Mapping[int, float], *, second: float = 1.0, quiet_slots: int = 0) -> None:
-        clock = ManualClock(END * 60 + second)
-        never_asked = JsonApi("X", "http://x.test", ExchangeOptions(), clock, client=None, gap_fill_seconds=1.0)
-        super().__init__(never_asked, clock)
+        super().__init__(ExchangeOptions(), ManualClock(END * 60 + second))
         self.quiet_slots = quiet_slots
         self.closes = closes
         self.asked: list[tuple[Window, bool]] = []
